@@ -1,0 +1,215 @@
+"""mAP: hand-computed cases, and pycocotools run the way its authors do, through files."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from vision_lora.datasets.sample import Sample
+from vision_lora.detections import Detections
+from vision_lora.errors import DataError
+from vision_lora.evaluation.coco_map import coco_map
+
+NAMES = ("crazing", "inclusion", "scratches")
+
+
+def sample(boxes: Sequence[Sequence[float]], classes: Sequence[int]) -> Sample:
+    return Sample(
+        Path("plate.jpg"), 400, 400, np.array(boxes, np.float32).reshape(-1, 4), np.array(classes, np.int64)
+    )
+
+
+def detections(
+    boxes: Sequence[Sequence[float]],
+    scores: Sequence[float],
+    classes: Sequence[int],
+    names: tuple[str, ...] = NAMES,
+    general: int = 0,
+) -> Detections:
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.array(classes, np.int64),
+        names,
+        general,
+    )
+
+
+def perfect(truth: Sample) -> Detections:
+    return detections(truth.boxes.tolist(), [0.9] * len(truth.boxes), truth.classes.tolist())
+
+
+def random_case(seed: int, pictures: int = 12) -> tuple[list[Detections], list[Sample]]:
+    """Boxes of all three COCO sizes, detections that hit, miss, and take the wrong class."""
+    rng = np.random.default_rng(seed)
+    found, samples = [], []
+    for _ in range(pictures):
+        n = int(rng.integers(0, 6))
+        corner = rng.uniform(0, 200, (n, 2))
+        boxes = np.concatenate([corner, corner + rng.uniform(8, 180, (n, 2))], axis=1)
+        classes = rng.integers(0, 2, n)  # no ground truth for the last class
+        samples.append(sample(boxes.tolist(), classes.tolist()))
+        shifted = np.repeat(boxes, 3, axis=0) + rng.normal(0, 8, (3 * n, 4))
+        shifted[:, 2:] = np.maximum(shifted[:, 2:], shifted[:, :2] + 1)
+        guessed = np.where(rng.uniform(size=3 * n) < 0.8, np.repeat(classes, 3), rng.integers(0, 3, 3 * n))
+        found.append(detections(shifted.tolist(), np.sort(rng.uniform(size=3 * n))[::-1].tolist(), guessed.tolist()))
+    return found, samples
+
+
+def stats_through_files(found: list[Detections], samples: list[Sample], folder: Path) -> list[float]:
+    """COCOeval's twelve numbers, with ground truth and results written to and read from files."""
+
+    def xywh(box: list[float]) -> list[float]:
+        x1, y1, x2, y2 = box
+        return [x1, y1, x2 - x1, y2 - y1]
+
+    truth = [
+        {"image_id": i, "category_id": int(c) + 1, "bbox": xywh(b), "iscrowd": 0}
+        for i, s in enumerate(samples)
+        for b, c in zip(s.boxes.tolist(), s.classes, strict=True)
+    ]
+    for identity, annotation in enumerate(truth, 1):
+        annotation |= {"id": identity, "area": annotation["bbox"][2] * annotation["bbox"][3]}
+    results = [
+        {"image_id": i, "category_id": int(c) + 1, "bbox": xywh(b), "score": score}
+        for i, d in enumerate(found)
+        for b, score, c in zip(d.boxes.tolist(), d.scores.tolist(), d.classes, strict=True)
+    ]
+    (folder / "truth.json").write_text(
+        json.dumps(
+            {
+                "images": [{"id": i, "width": s.width, "height": s.height} for i, s in enumerate(samples)],
+                "categories": [{"id": c, "name": name} for c, name in enumerate(NAMES, 1)],
+                "annotations": truth,
+            }
+        )
+    )
+    (folder / "results.json").write_text(json.dumps(results))
+    reference = COCO(str(folder / "truth.json"))
+    evaluation = COCOeval(reference, reference.loadRes(str(folder / "results.json")), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return list(evaluation.stats)
+
+
+def test_perfect_detections_score_one() -> None:
+    samples = [sample([[0, 0, 20, 20], [50, 50, 100, 100]], [0, 1]), sample([[0, 0, 200, 200]], [2]), sample([], [])]
+    result = coco_map([perfect(s) for s in samples], samples, NAMES)
+    measured = (result.map50_95, result.map50, result.map75, result.small, result.medium, result.large)
+    assert measured == pytest.approx((1,) * 6)
+    assert [c.map50 for c in result.per_class.values()] == pytest.approx([1, 1, 1])
+
+
+def test_hand_computed_case() -> None:
+    """Best first: an exact hit, a miss, and a box of IoU 0.72, of two objects.
+
+    Up to IoU 0.70 precision is 1 for the 51 recall points 0 to 0.50 and 2/3 for the 50 beyond; from 0.75 on only the
+    first half of the recall is reached.
+    """
+    truth = sample([[0, 0, 50, 50], [100, 100, 200, 200]], [0, 0])
+    found = detections([[0, 0, 50, 50], [300, 300, 350, 350], [100, 100, 200, 172]], [0.9, 0.8, 0.7], [0, 0, 0])
+    loose, tight = (51 + 50 * 2 / 3) / 101, 51 / 101
+    result = coco_map([found], [truth], NAMES)
+    assert (result.map50, result.map75) == pytest.approx((loose, tight))
+    assert result.map50_95 == pytest.approx((loose + tight) / 2)
+    assert result.small is None
+    assert result.per_class["crazing"].boxes == 2
+    assert result.per_class["crazing"].images == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_pycocotools_through_files(seed: int, tmp_path: Path) -> None:
+    found, samples = random_case(seed)
+    result = coco_map(found, samples, NAMES)
+    ours = [result.map50_95, result.map50, result.map75, result.small, result.medium, result.large]
+    theirs = stats_through_files(found, samples, tmp_path)[:6]
+    assert 0 < result.map50_95 < 1
+    assert [-1 if value is None else value for value in ours] == pytest.approx(theirs, abs=1e-12)
+
+
+def test_only_the_hundred_best_of_a_class_count() -> None:
+    truth = sample([[0, 0, 50, 50]], [0])
+    misses = [[200.0, 200.0, 250.0, 250.0]] * 100
+    found = detections([*misses, [0, 0, 50, 50]], [*np.linspace(0.9, 0.5, 100), 0.1], [0] * 101)
+    assert coco_map([found], [truth], NAMES).map50 == 0
+
+
+def test_classes_are_matched_by_name() -> None:
+    found, samples = random_case(7)
+    order = [2, 0, 1]  # detector's position of each dataset class, behind one class of its own
+    names = ("person", *(NAMES[order.index(place)] for place in range(3)))
+    renamed = [
+        detections(d.boxes.tolist(), d.scores.tolist(), [order[c] + 1 for c in d.classes], names, general=1)
+        for d in found
+    ]
+    assert coco_map(renamed, samples, NAMES) == coco_map(found, samples, NAMES)
+
+
+def test_detections_of_other_classes_do_not_count() -> None:
+    truth = sample([[0, 0, 50, 50]], [0])
+    found = detections([[0, 0, 50, 50], [0, 0, 50, 50]], [0.99, 0.5], [0, 1], ("person", "crazing"), general=1)
+    assert coco_map([found], [truth], NAMES).map50_95 == pytest.approx(1)
+
+
+def test_class_without_ground_truth_is_left_out_of_the_mean() -> None:
+    truth = sample([[0, 0, 50, 50]], [0])
+    found = detections([[0, 0, 50, 50], [0, 0, 50, 50]], [0.9, 0.9], [0, 1])
+    result = coco_map([found], [truth], NAMES)
+    assert result.map50_95 == pytest.approx(1)
+    assert (result.per_class["inclusion"].map50_95, result.per_class["inclusion"].map50) == (None, None)
+    assert result.per_class["inclusion"].boxes == 0
+
+
+def test_no_detections_score_zero() -> None:
+    result = coco_map([detections([], [], [])], [sample([[0, 0, 50, 50]], [0])], NAMES)
+    assert (result.map50_95, result.map50, result.map75) == (0, 0, 0)
+
+
+def test_result_is_json() -> None:
+    found, samples = random_case(1)
+    result = coco_map(found, samples, NAMES).to_json()
+    assert json.loads(json.dumps(result)) == result
+    assert list(result) == ["map50_95", "map50", "map75", "small", "medium", "large", "per_class"]
+    assert list(result["per_class"]["crazing"]) == ["map50_95", "map50", "boxes", "images"]
+
+
+def test_only_pycocotools_is_silenced(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A progress display that another thread draws meanwhile must not vanish."""
+    accumulate = COCOeval.accumulate
+
+    def interrupted(self: COCOeval) -> None:
+        print("from elsewhere")
+        accumulate(self)
+
+    monkeypatch.setattr(COCOeval, "accumulate", interrupted)
+    found, samples = random_case(1)
+    coco_map(found, samples, NAMES)
+    assert capsys.readouterr().out == "from elsewhere\n"
+    COCO().createIndex()  # afterwards it speaks again
+    assert "index created" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("samples", [[], [sample([], [])]])
+def test_no_ground_truth_is_an_error(samples: list[Sample]) -> None:
+    with pytest.raises(DataError, match="no ground-truth box"):
+        coco_map([detections([], [], [])] * len(samples), samples, NAMES)
+
+
+def test_class_id_outside_the_names_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"plate\.jpg: class id 3 is outside 0 to 2"):
+        coco_map([detections([], [], [])], [sample([[0, 0, 9, 9]], [3])], NAMES)
+
+
+def test_repeated_name_is_an_error() -> None:
+    with pytest.raises(DataError, match="found twice: a"):
+        coco_map([detections([], [], [])], [sample([[0, 0, 9, 9]], [0])], ["a", "b", "a"])
+
+
+def test_lengths_must_agree() -> None:
+    with pytest.raises(ValueError, match="pair up"):
+        coco_map([], [sample([[0, 0, 9, 9]], [0])], NAMES)

@@ -1,0 +1,253 @@
+"""Batches for training and evaluation."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from vision_lora.datasets.augment import Recipe
+from vision_lora.datasets.cache import PictureCache
+from vision_lora.datasets.sample import Boxes, Problem, Sample
+from vision_lora.errors import DataError
+from vision_lora.images import letterbox, read_image
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Batch:
+    """Pictures of one size with their boxes.
+
+    Args:
+        images: (B, 3, S, S) uint8 RGB, channels last in memory.
+        targets: one row a box: index in the batch, class, x1, y1, x2, y2 in pixels of the square, (M, 6) float32.
+        scales: new pixels per old pixel, (B,) float32.
+        pads: padding left and above in pixels, (B, 2) float32.
+        indices: position in the list of samples, (B,) int64.
+    """
+
+    images: Tensor
+    targets: Tensor
+    scales: Tensor
+    pads: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """The batch on another device."""
+        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory; torch's DataLoader calls this by its name."""
+        return Batch(*(tensor.pin_memory() for tensor in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.images, self.targets, self.scales, self.pads, self.indices
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """One picture of one epoch: everything that its augmentation depends on."""
+
+    epoch: int
+    position: int
+    index: int
+
+
+_Item = tuple[NDArray[np.uint8], Boxes, NDArray[np.int64], float, tuple[float, float], int]
+
+
+class _Draws(Sampler[list[_Draw]]):
+    """Batches of draws; carries the epoch to the workers, so they may live on between epochs."""
+
+    def __init__(self, usable: Sequence[int], batch: int, seed: int) -> None:
+        self.usable = np.asarray(usable, np.int64)
+        self.batch = batch
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.usable) / self.batch)
+
+    def __iter__(self) -> Iterator[list[_Draw]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.usable)
+        for start in range(0, len(order), self.batch):
+            yield [
+                _Draw(self.epoch, start + place, int(index))
+                for place, index in enumerate(order[start : start + self.batch])
+            ]
+
+
+class _TrainPictures(TorchDataset[_Item]):
+    """Augmented pictures from the cache."""
+
+    def __init__(self, samples: Sequence[Sample], cache: PictureCache, recipe: Recipe, seed: int) -> None:
+        self.boxes = [
+            _boxes_in_square(sample.boxes, float(cache.scales[i]), cache.pads[i].numpy())
+            for i, sample in enumerate(samples)
+        ]
+        self.classes = [sample.classes for sample in samples]
+        self.cache = cache
+        self.seed = seed
+        self.augment = recipe.build()
+
+    def __getitem__(self, draw: _Draw) -> _Item:
+        index = draw.index
+        rng = np.random.default_rng((self.seed, draw.epoch, draw.position))
+        image, boxes, classes = self.augment(
+            self.cache.pictures[index].numpy().copy(), self.boxes[index], self.classes[index], rng
+        )
+        pad = self.cache.pads[index]
+        return image, boxes, classes, float(self.cache.scales[index]), (float(pad[0]), float(pad[1])), index
+
+
+class _EvalPictures(TorchDataset[_Item]):
+    """Letterboxed pictures, decoded when asked for."""
+
+    def __init__(self, samples: Sequence[Sample], imgsz: int) -> None:
+        self.samples = samples
+        self.imgsz = imgsz
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> _Item:
+        sample = self.samples[index]
+        image, scale, pad = letterbox(read_image(sample.path), self.imgsz)
+        return image, _boxes_in_square(sample.boxes, scale, np.array(pad)), sample.classes, scale, pad, index
+
+
+class Batches:
+    """Batches of one epoch, again and again. Made by `eval_loader`."""
+
+    def __init__(self, loader: DataLoader[_Item]) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+
+class TrainLoader(Batches):
+    """Shuffled, augmented batches; the same for the same seed and epoch, whatever the number of workers.
+
+    Made by `train_loader`.
+
+    Attributes:
+        problems: pictures that could not be decoded and are left out.
+    """
+
+    def __init__(self, loader: DataLoader[_Item], draws: _Draws, problems: list[Problem]) -> None:
+        super().__init__(loader)
+        self._draws = draws
+        self.problems = problems
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order and the augmentations of the next iteration."""
+        self._draws.epoch = epoch
+
+
+def train_loader(
+    samples: Sequence[Sample],
+    imgsz: int,
+    batch: int,
+    *,
+    recipe: Recipe,
+    seed: int,
+    workers: int = 1,
+    cache_gib: float = 4.0,
+    strict: bool = False,
+    pin_memory: bool = False,
+) -> TrainLoader:
+    """Decode the training pictures once and serve augmented batches of them.
+
+    Args:
+        samples: the training split.
+        imgsz: side of the square pictures in pixels.
+        batch: pictures in a batch; the last batch of an epoch may be smaller.
+        recipe: augmentation, from `load_recipe`.
+        seed: order and augmentation follow from it and the epoch.
+        workers: processes that augment; 0 does it in this one.
+        cache_gib: memory for decoded pictures; a larger set is kept in a memory-mapped file.
+        strict: refuse a picture that cannot be decoded instead of leaving it out.
+        pin_memory: put batches in page-locked memory, for a GPU.
+
+    Raises:
+        DataError: no sample, or none can be decoded, or strict and one cannot.
+    """
+    if not samples:
+        raise DataError("no training picture; expected at least one: check the dataset's train split")
+    cache = PictureCache(samples, imgsz, budget_gib=cache_gib)
+    problems = [Problem(samples[i].path, "", cache.errors[i], "a whole picture") for i in sorted(cache.errors)]
+    if problems and (strict or len(problems) == len(samples)):
+        raise DataError(cache.errors[min(cache.errors)])
+    if problems:
+        log.warning(
+            "%d training pictures cannot be decoded and are left out; the first: %s", len(problems), problems[0].found
+        )
+    draws = _Draws([i for i in range(len(samples)) if i not in cache.errors], batch, seed)
+    loader = DataLoader(
+        _TrainPictures(samples, cache, recipe, seed),
+        batch_sampler=draws,
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_quiet_worker,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+    )
+    return TrainLoader(loader, draws, problems)
+
+
+def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: int = 0) -> Batches:
+    """Batches of unaugmented pictures in the order of `samples`.
+
+    Args:
+        samples: the split to evaluate.
+        imgsz: side of the square pictures in pixels.
+        batch: pictures in a batch; the last one may be smaller.
+        workers: processes that decode; 0 does it in this one.
+
+    Raises:
+        DataError: while iterating, a picture cannot be decoded: an evaluation must not skip any.
+    """
+    return Batches(
+        DataLoader(
+            _EvalPictures(samples, imgsz), batch, num_workers=workers, collate_fn=_collate, worker_init_fn=_quiet_worker
+        )
+    )
+
+
+def _boxes_in_square(boxes: Boxes, scale: float, pad: NDArray[np.generic]) -> Boxes:
+    """Boxes in pixels of the letterboxed picture, (n, 4) float32."""
+    return (boxes * scale + np.tile(pad, 2)).astype(np.float32)
+
+
+def _collate(items: list[_Item]) -> Batch:
+    images = torch.from_numpy(np.stack([item[0] for item in items])).permute(0, 3, 1, 2)  # (B, 3, S, S)
+    rows = [
+        np.column_stack([np.full(len(boxes), place), classes, boxes])
+        for place, (_, boxes, classes, *_) in enumerate(items)
+    ]
+    targets = torch.from_numpy(np.concatenate(rows).astype(np.float32))
+    scales = torch.tensor([item[3] for item in items], dtype=torch.float32)
+    pads = torch.tensor([item[4] for item in items], dtype=torch.float32)
+    return Batch(images, targets, scales, pads, torch.tensor([item[5] for item in items]))
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread per worker process: OpenCV's own threads would fight the other workers for the cores."""
+    cv2.setNumThreads(0)

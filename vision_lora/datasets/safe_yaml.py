@@ -1,0 +1,57 @@
+"""YAML from strangers: no tags, no aliases, no surprises of size or depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vision_lora.errors import DataError
+
+MAX_BYTES = 4_000_000
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases: they are how a few lines become a billion (and dataset files need none)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.YAMLError(f"line {mark.line + 1}: an alias (*name), which is refused here: write the value out")
+        return super().compose_node(parent, index)  # type: ignore[no-any-return]
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Args:
+        path: the file, at most `MAX_BYTES` long.
+
+    Returns:
+        The mapping; keys as YAML read them.
+
+    Raises:
+        DataError: missing, too large, not UTF-8, not YAML, tagged, aliased, nested too deep, or no mapping.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{path}: {size:,} bytes of YAML; expected at most {MAX_BYTES:,}")
+        value = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_PlainLoader)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, byte {error.start}: not UTF-8 text; expected a YAML file") from None
+    except RecursionError:
+        raise DataError(f"{path}: nested too deep; expected a plain YAML mapping") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise DataError(
+            f"{path}{line}: {' '.join((error.problem or 'broken YAML').split())}; expected plain YAML"
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise DataError(f"{path}: {' '.join(str(error).split())}; expected plain YAML") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: holds a {type(value).__name__}; expected a mapping such as `names: [scratch, dent]`")
+    return value

@@ -1,0 +1,224 @@
+"""YOLO folders and lists, with the `data.yaml` that Ultralytics and its exporters write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vision_lora.datasets.coco import read_coco
+from vision_lora.datasets.paths import Roots, image_files, readable_size
+from vision_lora.datasets.safe_yaml import load_mapping
+from vision_lora.datasets.sample import Dataset, Problems, Sample, as_boxes, clip_box
+from vision_lora.errors import DataError
+
+SPLITS = ("train", "val", "test")
+
+_COLUMNS = "`class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` for a polygon"
+
+
+def read_yaml(path: Path, problems: Problems) -> Dataset:
+    """Read a `data.yaml`: splits are folders, `.txt` lists, COCO JSON files, or lists of those.
+
+    Args:
+        path: the yaml; its `path` is relative to the yaml's own folder.
+        problems: takes what is skipped.
+
+    Raises:
+        DataError: no names, no split, a split that does not exist, is empty or leaves the dataset's folder.
+    """
+    config = load_mapping(path)
+    names = parse_names(config.get("names"), path)
+    base = config.get("path") or "."
+    if not isinstance(base, str):
+        raise DataError(f"{path}: `path` is {base!r}; expected one folder (a split may list several)")
+    root = Path(os.path.normpath(path.parent / base))
+    if not root.is_dir():
+        raise DataError(
+            f"{path}: `path` names {root}, which is no folder; it is read relative to the yaml's own folder"
+        )
+    roots = Roots(root)
+    splits = {
+        split: _read_split(split, config[key], path, roots, names, problems)
+        for split in SPLITS
+        for key in ((split,) if split != "val" else ("val", "valid"))
+        if config.get(key)
+    }
+    if not splits:
+        raise DataError(f"{path}: no split; expected at least one of `train:`, `val:`, `test:` with a folder or a list")
+    return Dataset(path, names, splits, problems.found)
+
+
+def parse_names(value: Any, source: Path) -> tuple[str, ...]:
+    """Class names from a list or from a map of 0..N-1 to name.
+
+    Raises:
+        DataError: missing, empty, with gaps, or with a name twice.
+    """
+    if isinstance(value, dict):
+        try:
+            numbered = {int(index): name for index, name in value.items()}
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{source}: `names` has keys {list(value)[:5]}; expected class numbers 0, 1, 2, ..."
+            ) from None
+        if sorted(numbered) != list(range(len(value))):
+            raise DataError(
+                f"{source}: `names` numbers its classes {sorted(numbered)[:10]}; expected 0 to {len(value) - 1}"
+            )
+        value = [numbered[index] for index in range(len(numbered))]
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{source}: no `names`; expected a list of class names such as `names: [scratch, dent]`")
+    if any(isinstance(name, (dict, list)) or name is None for name in value):
+        raise DataError(f"{source}: `names` holds something that is no name; expected a list of class names")
+    names = tuple(str(name) for name in value)
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{source}: class name {twice!r} stands twice in `names`; expected each once")
+    return names
+
+
+def label_path(image: Path) -> Path:
+    """Where a picture's labels are: the last folder named `images` becomes `labels` (Ultralytics' rule)."""
+    before, found, after = str(image).rpartition(f"{os.sep}images{os.sep}")
+    return Path(f"{before}{os.sep}labels{os.sep}{after}" if found else image).with_suffix(".txt")
+
+
+def read_images(
+    images: list[Path], names: tuple[str, ...], roots: Roots, problems: Problems, source: Path
+) -> list[Sample]:
+    """Samples of pictures whose labels lie in YOLO files; a picture without a label file is a negative.
+
+    Raises:
+        DataError: none of the pictures has a label file.
+    """
+    samples, labelled = [], 0
+    for image in images:
+        size = readable_size(image, problems)
+        if size is None:
+            continue
+        labels = label_path(image)
+        if labels.is_file():
+            labelled += 1
+            if labels.is_symlink() and not roots.holds(labels):
+                problems.add(labels, "", "a link that leaves the dataset's folder", "a file inside it")
+                continue
+        samples.append(_read_labels(image, labels, size, len(names), problems))
+    if samples and not labelled:
+        raise DataError(
+            f"{source}: none of the {len(samples)} pictures has a label file; expected for example {label_path(images[0])}"
+        )
+    return samples
+
+
+def _read_split(
+    split: str, entry: Any, source: Path, roots: Roots, names: tuple[str, ...], problems: Problems
+) -> list[Sample]:
+    entries = entry if isinstance(entry, list) else [entry]
+    samples: list[Sample] = []
+    images: list[Path] = []
+    for text in entries:
+        if not isinstance(text, str):
+            raise DataError(f"{source}: `{split}` holds {text!r}; expected a folder, a .txt list or a COCO .json")
+        path = _locate(split, text, source, roots)
+        if path.suffix.lower() == ".json":
+            samples += read_coco(path, problems, names=names, roots=roots)[1]
+        elif path.is_dir():
+            images += image_files(path, roots, problems)
+        else:
+            images += _read_list(path, roots, problems)
+    samples += read_images(images, names, roots, problems, source)
+    if not samples:
+        raise DataError(f"{source}: split `{split}` ({entry}) has no usable picture; expected at least one")
+    return samples
+
+
+def _locate(split: str, text: str, source: Path, roots: Roots) -> Path:
+    """The file or folder that a split's entry names, inside the roots."""
+    path = Path(text)
+    if path.is_absolute():
+        roots.add(path if path.is_dir() else path.parent)
+    else:
+        path = Path(os.path.normpath(roots.first / text))
+        inside = Path(os.path.normpath(roots.first / text.removeprefix("../")))
+        if text.startswith("../") and not roots.holds(path) and inside.exists():
+            path = inside  # Roboflow writes `../train/images` and means `train/images`; Ultralytics reads it so too
+        roots.require(path, source)
+    if not path.exists():
+        raise DataError(
+            f"{source}: `{split}` names {path}, which does not exist; expected a folder, a .txt list or a COCO .json"
+        )
+    return path
+
+
+def _read_list(path: Path, roots: Roots, problems: Problems) -> list[Path]:
+    """Pictures of a `.txt` list: one a line, `./` relative to the list's folder, others to the dataset's."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text file; expected a list with one picture a line") from None
+    images = []
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text:
+            continue
+        base = path.parent if text.startswith("./") else roots.first
+        image = Path(os.path.normpath(base / text))
+        if "\0" in text or not roots.holds(image):
+            problems.add(path, f"line {number}", f"{text!r}, which leaves the dataset's folder", "a picture inside it")
+        else:
+            images.append(image)
+    return images
+
+
+def _read_labels(image: Path, labels: Path, size: tuple[int, int], classes: int, problems: Problems) -> Sample:
+    boxes, ids = [], []
+    try:
+        lines = labels.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        lines = []
+    except UnicodeDecodeError:
+        lines = []
+        problems.add(labels, "", "bytes that are no text", f"lines of {_COLUMNS}")
+    for number, line in enumerate(lines, start=1):
+        columns = line.split()
+        if not columns:
+            continue
+        row = _parse_row(columns, size, classes)
+        if isinstance(row, tuple):
+            ids.append(row[0])
+            boxes.append(row[1])
+        else:
+            problems.add(labels, f"line {number}", row, _expected(columns, classes))
+    return Sample(image, *size, as_boxes(boxes), np.array(ids, np.int64))
+
+
+def _parse_row(
+    columns: list[str], size: tuple[int, int], classes: int
+) -> tuple[int, tuple[float, float, float, float]] | str:
+    """Class and clipped corners in pixels, or what was found instead."""
+    width, height = size
+    if len(columns) != 5 and (len(columns) < 7 or len(columns) % 2 == 0):
+        return f"{len(columns)} columns"
+    try:
+        number, *values = map(float, columns)
+    except ValueError:
+        return f"{' '.join(columns)[:60]!r}, not all numbers"
+    if not number.is_integer() or not 0 <= number < classes:
+        return f"class {columns[0]}"
+    if len(values) == 4:
+        cx, cy, w, h = values
+        if w <= 0 or h <= 0:
+            return f"width {w:g}, height {h:g}"
+        corners = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+    else:
+        corners = (min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2]))
+    x1, y1, x2, y2 = corners
+    box = clip_box(x1 * width, y1 * height, x2 * width, y2 * height, width, height)
+    return box if isinstance(box, str) else (int(number), box)
+
+
+def _expected(columns: list[str], classes: int) -> str:
+    return f"a class of 0 to {classes - 1} and {_COLUMNS}, relative to the picture's size (0 to 1)"

@@ -18,9 +18,7 @@ NAMES = ("crazing", "inclusion", "scratches")
 
 
 def sample(boxes: Sequence[Sequence[float]], classes: Sequence[int]) -> Sample:
-    return Sample(
-        Path("plate.jpg"), 400, 400, np.array(boxes, np.float32).reshape(-1, 4), np.array(classes, np.int64)
-    )
+    return Sample(Path("plate.jpg"), 400, 400, np.array(boxes, np.float32).reshape(-1, 4), np.array(classes, np.int64))
 
 
 def detections(

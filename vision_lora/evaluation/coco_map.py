@@ -150,11 +150,12 @@ def _index(annotations: list[dict[str, Any]], images: int, names: Sequence[str])
     for identity, annotation in enumerate(annotations, start=1):
         annotation["id"] = identity
     result = coco.COCO()
-    result.dataset = {
+    dataset: Any = {
         "images": [{"id": i} for i in range(images)],
         "categories": [{"id": c, "name": name} for c, name in enumerate(names)],
         "annotations": annotations,
     }
+    result.dataset = dataset
     result.createIndex()
     return result
 

@@ -1,0 +1,65 @@
+"""`vision-lora VERB ...`: one program in front of the verbs, each of which is `python -m vision_lora.VERB` as well."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vision_lora import __version__
+
+VERBS = ("train", "evaluate", "predict", "benchmark", "check", "export", "inspect")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: the verb and its own options; by default what the shell gave.
+
+    Returns:
+        The verb's exit code; 2 where there is no such verb.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        print(usage(), file=sys.stderr)
+        return 2
+    verb, *options = words
+    if verb in ("-h", "--help"):
+        print(usage())
+        return 0
+    if verb == "--version":
+        print(__version__)
+        return 0
+    if verb not in available():
+        print(f"vision-lora: no verb {verb!r}; there are: {', '.join(available())}", file=sys.stderr)
+        return 2
+    code: int = importlib.import_module(f"vision_lora.{verb}").main(options)
+    return code
+
+
+def available() -> dict[str, Path]:
+    """Verbs that this installation has, with their files."""
+    folder = Path(__file__).parent
+    return {verb: file for verb in VERBS if (file := folder / f"{verb}.py").is_file()}
+
+
+def usage() -> str:
+    """What `--help` prints: each verb with the first line of its docstring, read without importing it (or torch)."""
+    purpose = _first_line(Path(__file__).with_name("__init__.py"))
+    verbs = "\n".join(f"  {verb:<10} {_first_line(file)}" for verb, file in available().items())
+    return (
+        f"usage: vision-lora VERB [options]\n\n{purpose}\n\nverbs:\n{verbs}\n\n"
+        "`vision-lora VERB --help` lists a verb's options."
+    )
+
+
+def _first_line(file: Path) -> str:
+    """First line of a module's docstring."""
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

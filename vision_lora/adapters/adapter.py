@@ -1,0 +1,100 @@
+"""Adapter: what one training run learns, complete enough to rebuild the trained model from the base."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vision_lora.adapters.deltas import Delta, NewRows
+from vision_lora.adapters.layers import sites
+from vision_lora.adapters.plan import Plan, make_delta
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an adapter says of itself, kept in the header of its file.
+
+    Attributes:
+        family: the detector family it was made with.
+        base: file name of the base checkpoint.
+        fingerprint: hash of the folded base weights, see `fingerprint`.
+        names: the classes it learned, in the order of its rows.
+        alpha: numerator of the low-rank factor s.
+        imgsz: side of the square pictures it was trained on, pixels.
+        metrics: results of the run.
+        created: ISO date and time, UTC.
+        version: vision_lora's version.
+    """
+
+    family: str
+    base: str
+    fingerprint: str
+    names: tuple[str, ...]
+    alpha: float
+    imgsz: int = 640
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+    version: str = ""
+
+
+class Adapter(nn.Module):
+    """The deltas of one training run by site name, and the card.
+
+    Its `state_dict` holds all that training learned and nothing else, so averaging, saving and loading need no
+    special case. `AdapterSet.attach` connects it with a network.
+    """
+
+    def __init__(self, deltas: Mapping[str, Delta], card: Card) -> None:
+        super().__init__()
+        # Module names must not contain dots.
+        self._deltas = nn.ModuleDict({site.replace(".", "/"): delta for site, delta in deltas.items()})
+        self.card = card
+
+    @classmethod
+    def from_plan(cls, network: nn.Module, plan: Plan, card: Card) -> Adapter:
+        """A new adapter for a network: it changes none of its outputs, the new classes' rows aside."""
+        biases = {
+            f"{name}.{part}" if part else name: site.bias is not None
+            for name, layer in network.named_modules()
+            for part, site in sites(layer).items()
+        }
+        deltas = {entry.site: make_delta(entry, alpha=card.alpha, bias=biases[entry.site]) for entry in plan.adapted}
+        return cls(deltas, card)
+
+    @property
+    def deltas(self) -> dict[str, Delta]:
+        """The deltas by site name."""
+        return {key.replace("/", "."): delta for key, delta in self._deltas.items()}  # type: ignore[misc]
+
+    @property
+    def class_rows(self) -> dict[str, NewRows]:
+        """The deltas that hold the new classes' rows, by layer name."""
+        return {site: delta for site, delta in self.deltas.items() if isinstance(delta, NewRows)}
+
+    def parameter_count(self) -> dict[str, int]:
+        """Learned numbers by part: low-rank factors, scale and shift, new class rows."""
+        counts = {"low-rank factors": 0, "scale and shift": 0, "new class rows": 0}
+        for delta in self.deltas.values():
+            for name, parameter in delta.named_parameters():
+                part = "scale and shift" if name in ("gain", "shift") else "low-rank factors"
+                counts["new class rows" if isinstance(delta, NewRows) else part] += parameter.numel()
+        return counts
+
+    def with_metrics(self, metrics: Mapping[str, Any], created: str) -> Adapter:
+        """The same adapter (its tensors are shared) with the results of its run on the card."""
+        return Adapter(self.deltas, replace(self.card, metrics=dict(metrics), created=created))
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors: names, dtypes, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,190 @@
+"""Deltas: what an adapter does to the weight and bias of one layer.
+
+A delta is a function from a frozen weight and bias to the weight and bias that the layer computes with. Its parameters
+are all that training learns for that layer, and its result *is* the merged weight: there is no second code path.
+Weights come as rows, one per output channel, so that one formula serves convolutions, linear layers and attention.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vision_lora.errors import AdapterError
+
+
+def max_rank(rows: int, columns: int) -> int:
+    """Largest rank whose two factors hold no more numbers than the weight itself (at least 1)."""
+    return max(1, rows * columns // (rows + columns))
+
+
+class Delta(nn.Module):
+    """Base of all deltas: `forward(weight, bias)` gives the effective weight and bias.
+
+    Shapes:
+        weight: (rows, columns), where columns = in_channels / groups * kernel height * kernel width.
+        bias: (rows,) or None.
+    """
+
+    variant: ClassVar[str]
+
+    def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        raise NotImplementedError(type(self).__name__)
+
+    def check(self, weight: Tensor, layer: str) -> None:
+        """Raise AdapterError where this delta cannot change `weight` (rows, columns) of `layer`."""
+
+
+class ScaleShift(Delta):
+    """Scale and shift of each output channel: W(1 + g), b(1 + g) + t (Lian et al. 2022, SSF, eq. 3, merged).
+
+    Args:
+        rows: output channels.
+        bias: whether the layer has a bias that can be shifted, or may get one.
+    """
+
+    variant = "ssf"
+
+    def __init__(self, rows: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(rows))
+        self.shift = nn.Parameter(torch.zeros(rows)) if bias else None
+
+    def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        gain = 1 + self.gain
+        return weight * gain[:, None], self.shifted(bias, gain)
+
+    def shifted(self, bias: Tensor | None, gain: Tensor) -> Tensor | None:
+        """Effective bias: b(1 + g) + t; a layer without bias gets t."""
+        if self.shift is None:
+            return bias
+        return self.shift if bias is None else torch.addcmul(self.shift, bias, gain)
+
+    def check(self, weight: Tensor, layer: str) -> None:
+        if len(self.gain) != len(weight):
+            raise AdapterError(f"layer {layer}: the adapter has {len(self.gain)} output channels, not {len(weight)}")
+
+
+class LowRank(ScaleShift):
+    """Low-rank change with scale and shift: (W + s·B·A)(1 + g) (Hu et al. 2021, eq. 3, and SSF).
+
+    B, g and t start at zero, so a new delta changes nothing.
+
+    Args:
+        rows: output channels.
+        columns: in_channels / groups * kernel height * kernel width.
+        rank: columns of B; at most `max_rank(rows, columns)`.
+        alpha: s = alpha / rank.
+        bias: whether the layer's bias may be shifted.
+
+    Attributes:
+        down: A, (rank, columns).
+        up: B, (rows, rank).
+    """
+
+    variant = "lora"
+
+    def __init__(self, rows: int, columns: int, rank: int, alpha: float, *, bias: bool = True) -> None:
+        super().__init__(rows, bias=bias)
+        if not 1 <= rank <= max_rank(rows, columns):
+            raise AdapterError(f"rank {rank} of a ({rows}, {columns}) weight: expected 1 to {max_rank(rows, columns)}")
+        self.down = nn.Parameter(torch.empty(rank, columns))
+        self.up = nn.Parameter(torch.zeros(rows, rank))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        self.alpha = alpha
+
+    @property
+    def rank(self) -> int:
+        """Columns of B."""
+        return self.up.shape[1]
+
+    @property
+    def strength(self) -> float:
+        """The factor s before B·A."""
+        return self.alpha / self.rank
+
+    def low_rank(self) -> Tensor:
+        """s·B·A, (rows, columns), in full precision also under autocast: the merged weight has to be the trained one."""
+        with torch.autocast(self.up.device.type, enabled=False):
+            return (self.up * self.strength) @ self.down
+
+    def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        gain = 1 + self.gain
+        return (weight + self.low_rank()) * gain[:, None], self.shifted(bias, gain)
+
+    def check(self, weight: Tensor, layer: str) -> None:
+        super().check(weight, layer)
+        if self.down.shape[1] != weight.shape[1]:
+            raise AdapterError(
+                f"layer {layer}: the adapter was made for {self.down.shape[1]} inputs per channel, not {weight.shape[1]}"
+            )
+
+
+class RankStabilised(LowRank):
+    """Low rank with s = alpha / sqrt(rank), so that high ranks keep learning (Kalajdzievski 2023, rsLoRA, eq. 4)."""
+
+    variant = "rslora"
+
+    @property
+    def strength(self) -> float:
+        return self.alpha / math.sqrt(self.rank)
+
+
+class WeightDecomposed(LowRank):
+    """Direction by low rank, length by g: (1 + g)·|W|·V / |V|, V = W + s·B·A (Liu et al. 2024, DoRA, eq. 5).
+
+    Lengths are taken per output channel. |V| is a constant to the gradient (DoRA, section 4.3). A row of zeros has no
+    direction, so it keeps V as it is.
+    """
+
+    variant = "dora"
+
+    def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        gain = 1 + self.gain
+        direction = weight + self.low_rank()
+        length = torch.linalg.vector_norm(weight, dim=1)
+        current = torch.linalg.vector_norm(direction.detach(), dim=1)
+        ratio = torch.where((current > 0) & (length > 0), length / current.clamp_min(1e-30), 1.0)
+        return direction * (ratio * gain)[:, None], self.shifted(bias, gain)
+
+
+class NewRows(Delta):
+    """Rows of new classes, learned by the adapter; the layer's own rows are never touched.
+
+    Args:
+        rows: number of new classes.
+        columns: inputs of the classifying layer.
+        keep: whether the old rows stay in front of the new ones (one joint pass) or are left to the base pass.
+
+    Attributes:
+        weight: (new classes, columns).
+        bias: (new classes,).
+    """
+
+    variant = "rows"
+
+    def __init__(self, rows: int, columns: int, *, keep: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, columns))
+        self.bias = nn.Parameter(torch.zeros(rows))
+        self.keep = keep
+
+    def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if not self.keep:
+            return self.weight, self.bias
+        old = bias if bias is not None else weight.new_zeros(len(weight))
+        return torch.cat((weight, self.weight)), torch.cat((old, self.bias))
+
+    def check(self, weight: Tensor, layer: str) -> None:
+        if self.weight.shape[1] != weight.shape[1]:
+            raise AdapterError(
+                f"layer {layer}: the adapter's class rows have {self.weight.shape[1]} inputs, not {weight.shape[1]}"
+            )
+
+
+VARIANTS: dict[str, type[ScaleShift]] = {
+    kind.variant: kind for kind in (LowRank, RankStabilised, WeightDecomposed, ScaleShift)
+}

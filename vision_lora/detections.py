@@ -1,0 +1,60 @@
+"""What a detector says about one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Source = Literal["general", "defects"]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Boxes found in one picture, best score first.
+
+    A detector speaks two vocabularies: the base's own classes (source `general`) come first in `names`, the classes
+    that an adapter learned (source `defects`) follow, so a class index names its source.
+
+    Args:
+        boxes: corners x1, y1, x2, y2 in pixels of the original picture, (n, 4) float32.
+        scores: confidence in 0 to 1, (n,) float32.
+        classes: index into `names`, (n,) int64.
+        names: both vocabularies, general classes first.
+        general: how many of `names` are the base's own.
+
+    Examples:
+        >>> found = Detections(np.zeros((1, 4), "f4"), np.ones(1, "f4"), np.array([1]), ("person", "scratch"), 1)
+        >>> found.source(0), found.name(0)
+        ('defects', 'scratch')
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    names: tuple[str, ...]
+    general: int
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def name(self, index: int) -> str:
+        """Class name of detection `index`."""
+        return self.names[int(self.classes[index])]
+
+    def source(self, index: int) -> Source:
+        """Which vocabulary detection `index` comes from."""
+        return "general" if int(self.classes[index]) < self.general else "defects"
+
+    def from_letterbox(self, scale: float, pad: tuple[float, float], size: tuple[int, int]) -> Detections:
+        """The same detections in pixels of the original picture.
+
+        Args:
+            scale: letterboxed pixels per original pixel.
+            pad: grey to the left of and above the picture, letterboxed pixels.
+            size: width and height of the original picture; boxes are clipped to it.
+        """
+        boxes = (self.boxes - np.array([*pad, *pad], np.float32)) / np.float32(scale)
+        return replace(self, boxes=boxes.clip(0, np.array([*size, *size], np.float32)).astype(np.float32))

@@ -1,0 +1,273 @@
+"""The protocol of all detectors, and what they share: adapters, passes, the way in and the way out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vision_lora.adapters.adapter import Adapter, Card, fingerprint
+from vision_lora.adapters.attach import AdapterSet
+from vision_lora.adapters.plan import Plan, make_plan
+from vision_lora.detections import Detections
+from vision_lora.errors import AdapterError, ConfigError
+from vision_lora.images import letterbox
+
+Mode = Literal["general", "defects", "both"]
+Placement = Literal["all", "neck", "head"]
+PLACEMENTS: dict[str, tuple[str, ...]] = {
+    "all": ("backbone", "neck", "head"),
+    "neck": ("neck", "head"),
+    "head": ("head",),
+}
+
+
+class Readout(NamedTuple):
+    """How to turn raw outputs into detections.
+
+    Attributes:
+        confidence: lowest score that counts, 0 to 1.
+        iou: overlap above which the weaker of two boxes of a class goes (no effect on NMS-free detectors).
+        limit: most detections of one picture and pass.
+        multi_label: whether a box may carry several classes, as mAP is measured.
+    """
+
+    confidence: float = 0.25
+    iou: float = 0.7
+    limit: int = 300
+    multi_label: bool = False
+
+
+MEASURE = Readout(confidence=0.001, multi_label=True)
+
+
+class Found(NamedTuple):
+    """Detections of one pass in one letterboxed picture, best first.
+
+    Attributes:
+        boxes: corners x1, y1, x2, y2 in pixels, (n, 4).
+        scores: (n,).
+        classes: index among the pass's own classes, (n,) int64.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+
+
+class Detector(ABC):
+    """A frozen, folded network with its class names and its adapters.
+
+    A family implements the abstract methods, in one file. Everything else is shared.
+
+    Args:
+        network: the base, folded where it can be, in eval mode.
+        names: the classes that it knows: the general vocabulary.
+        base: file name of its checkpoint.
+    """
+
+    family: ClassVar[str]
+
+    def __init__(self, network: nn.Module, names: Sequence[str], base: str) -> None:
+        self.network = network.requires_grad_(False)
+        self.names = tuple(names)
+        self.base = base
+        self.fingerprint = fingerprint(network.state_dict())
+        self.adapters = AdapterSet(network, self.fingerprint)
+
+    # What a family has to say -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def class_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose output channels are classes: each gets rows for the new ones."""
+
+    @abstractmethod
+    def fixed_layers(self) -> Mapping[str, str]:
+        """Layers that must not be adapted, with the reason."""
+
+    @abstractmethod
+    def stage(self, layer: str) -> str:
+        """Where a layer stands: `backbone`, `neck` or `head`."""
+
+    @abstractmethod
+    def initialise_rows(self, weight: Tensor, bias: Tensor, layer: str) -> None:
+        """Fill the rows of new classes in one class layer, (classes, columns) and (classes,), before training."""
+
+    @abstractmethod
+    def classes_changed(self, count: int) -> None:
+        """Tell the network how many classes its class layers have in the pass to come."""
+
+    @abstractmethod
+    def training_losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Losses of the active pass, as means over the pictures; training minimises their sum.
+
+        Args:
+            images: (B, 3, S, S), 0 to 1, RGB.
+            targets: (M, 6): index in the batch, class, x1, y1, x2, y2 in pixels.
+        """
+
+    @abstractmethod
+    def read(self, images: Tensor, readout: Readout) -> list[Found]:
+        """Detections of the active pass in (B, 3, S, S) pictures, 0 to 1, RGB."""
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:  # noqa: B027 - most losses have no schedule
+        """Called before each training epoch, for losses that follow a schedule."""
+
+    # Shared by all families -------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """The active adapter."""
+        return None if self.adapters.active is None else self.adapters.adapters[self.adapters.active]
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the network and all attached adapters."""
+        self.network.to(device)
+        for adapter in self.adapters.adapters.values():
+            adapter.to(device)
+
+    def plan(
+        self, classes: int, *, rank: int = 8, variant: str = "lora", placement: Placement = "all"
+    ) -> Plan:
+        """Which layers an adapter for so many new classes would change, and why not the others."""
+        if placement not in PLACEMENTS:
+            raise ConfigError(f"placement {placement!r} is unknown: expected one of {', '.join(PLACEMENTS)}")
+        stages = PLACEMENTS[placement]
+        within: Callable[[str], bool] = lambda layer: self.stage(layer) in stages  # noqa: E731
+        return make_plan(
+            self.network,
+            rank=rank,
+            variant=variant,
+            class_layers=self.class_layers(),
+            new_classes=classes,
+            fixed=self.fixed_layers(),
+            within=within,
+        )
+
+    def new_adapter(
+        self,
+        names: Sequence[str],
+        *,
+        rank: int = 8,
+        alpha: float | None = None,
+        variant: str = "lora",
+        placement: Placement = "all",
+        imgsz: int = 640,
+    ) -> Adapter:
+        """An untrained adapter for new classes, not attached yet.
+
+        Args:
+            names: the new classes.
+            rank: rank of the low-rank factors, capped per layer.
+            alpha: numerator of the factor before B·A; None means the rank, so that the factor is 1.
+            variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
+            placement: which stages are adapted.
+            imgsz: side of the square pictures that it will be trained on, pixels.
+
+        Raises:
+            AdapterError: no name, a name twice, a rank below 1, an unknown variant, or nothing to adapt.
+        """
+        if not names or len(set(names)) < len(names):
+            raise AdapterError(f"new classes {list(names)}: expected at least one, each name once")
+        plan = self.plan(len(names), rank=rank, variant=variant, placement=placement)
+        card = Card(self.family, self.base, self.fingerprint, tuple(names), float(alpha or rank), imgsz)
+        adapter = Adapter.from_plan(self.network, plan, card)
+        with torch.no_grad():
+            for layer, rows in adapter.class_rows.items():
+                self.initialise_rows(rows.weight, rows.bias, layer)
+        return adapter.to(self.device)
+
+    @contextmanager
+    def pass_of(self, source: Literal["general", "defects"]) -> Iterator[tuple[str, ...]]:
+        """Make the base pass or the adapted pass the active one; gives the class names that it speaks."""
+        adapter = self.adapter
+        if source == "defects" and adapter is None:
+            raise AdapterError("no adapter is active: only the general classes can be detected")
+        names = self.names if source == "general" or adapter is None else adapter.card.names
+        with self.adapters.enabled(source == "defects"):
+            self.classes_changed(len(names))
+            yield names
+
+    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Training losses of the adapted pass, or of the network itself where no adapter is active.
+
+        Args:
+            images: (B, 3, S, S) uint8 RGB.
+            targets: (M, 6): index in the batch, class, x1, y1, x2, y2 in pixels.
+        """
+        with self.pass_of("general" if self.adapter is None else "defects"):
+            return self.training_losses(self.prepare(images), targets)
+
+    @torch.no_grad()
+    def detect(self, images: Tensor, *, mode: Mode = "both", readout: Readout = Readout()) -> list[Detections]:
+        """Detect in letterboxed pictures.
+
+        Args:
+            images: (B, 3, S, S) uint8 RGB.
+            mode: `general` runs the base pass, `defects` the adapted pass, `both` joins their detections. Without an
+                active adapter `both` means `general`.
+            readout: thresholds.
+
+        Returns:
+            One `Detections` a picture, boxes in pixels of the letterboxed picture.
+        """
+        self.network.eval()
+        prepared = self.prepare(images)
+        learned = () if self.adapter is None else self.adapter.card.names
+        vocabulary = (*self.names, *learned)
+        passes: list[tuple[list[Found], int]] = []
+        if mode != "defects":
+            with self.pass_of("general"):
+                passes.append((self.read(prepared, readout), 0))
+        if mode == "defects" or (mode == "both" and learned):
+            with self.pass_of("defects"):
+                passes.append((self.read(prepared, readout), len(self.names)))
+        return [
+            _join([(found[index], offset) for found, offset in passes], vocabulary, len(self.names))
+            for index in range(len(images))
+        ]
+
+    def predict(
+        self, pictures: Sequence[NDArray[np.uint8]], imgsz: int, *, mode: Mode = "both", readout: Readout = Readout()
+    ) -> list[Detections]:
+        """Detect in pictures of any size, (H, W, 3) uint8 RGB; boxes are in pixels of each picture."""
+        if not pictures:
+            return []
+        boxed = [letterbox(picture, imgsz) for picture in pictures]
+        images = torch.from_numpy(np.stack([square for square, _, _ in boxed])).permute(0, 3, 1, 2)
+        found = self.detect(images.to(self.device), mode=mode, readout=readout)
+        return [
+            detections.from_letterbox(scale, pad, (picture.shape[1], picture.shape[0]))
+            for detections, (_, scale, pad), picture in zip(found, boxed, pictures, strict=True)
+        ]
+
+    @staticmethod
+    def prepare(images: Tensor) -> Tensor:
+        """(B, 3, S, S) uint8 to floats of 0 to 1, channels last in memory."""
+        return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def _join(passes: list[tuple[Found, int]], names: tuple[str, ...], general: int) -> Detections:
+    boxes = torch.cat([found.boxes for found, _ in passes]).cpu()
+    scores = torch.cat([found.scores for found, _ in passes]).cpu()
+    classes = torch.cat([found.classes + offset for found, offset in passes]).cpu()
+    order = scores.argsort(descending=True, stable=True)
+    return Detections(
+        boxes[order].numpy().astype(np.float32),
+        scores[order].numpy().astype(np.float32),
+        classes[order].numpy().astype(np.int64),
+        names,
+        general,
+    )

@@ -1,0 +1,1 @@
+"""Training: one loop for adapters and for full fine-tuning."""

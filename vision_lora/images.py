@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ PAD_VALUE = 114  # the grey that YOLO-style detectors were trained to see around
 
 # 200 megapixels: above any area camera and common line-scan frames, below what a decompression bomb declares.
 MAX_PIXELS = 200_000_000
+
+_END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 
 # EXIF orientation -> how to turn the stored picture upright (values 5 to 8 swap width and height).
 _UPRIGHT = {
@@ -54,13 +57,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     with _opened(path) as image:
         turn = _UPRIGHT.get(_orientation(image))
         image.load()
-        if image.mode.startswith("I;16") or image.mode == "I":
-            image = _to_8_bit(image, path)
-        elif image.mode == "F":
+        if image.mode == "F":
             raise DataError(f"{path}: 32-bit float picture; expected 8 or 16 bit: convert it first")
-        if turn is not None:
-            image = image.transpose(turn)
-        return np.array(image.convert("RGB"))
+        shallow = _to_8_bit(image, path) if image.mode.startswith("I") else image
+        upright = shallow if turn is None else shallow.transpose(turn)
+        return np.array(upright.convert("RGB"))
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -72,6 +73,23 @@ def image_size(path: Path) -> tuple[int, int]:
     with _opened(path) as image:
         width, height = image.size
         return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether a JPEG or PNG lacks its end mark: a cheap sign that it may be truncated, to be proved by decoding it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    mark = _END_MARKS.get(path.suffix.lower())
+    if mark is None:
+        return False
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(len(mark), path.stat().st_size), os.SEEK_END)
+            return file.read() != mark
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def letterbox(image: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], float, tuple[int, int]]:

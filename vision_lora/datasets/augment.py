@@ -130,7 +130,7 @@ def _albumentations() -> Any:
 
 
 def _unchanged(
-    image: NDArray[np.uint8], boxes: Boxes, classes: Classes, rng: np.random.Generator
+    image: NDArray[np.uint8], boxes: Boxes, classes: Classes, _rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], Boxes, Classes]:
     return image, boxes, classes
 

@@ -42,7 +42,7 @@ class PictureCache:
         shape = (len(samples), imgsz, imgsz, 3)
         size = int(np.prod(shape, dtype=np.int64))
         if size <= budget_gib * 2**30 and size < _free_shared_memory():
-            self.pictures = torch.empty(shape, dtype=torch.uint8).share_memory_()
+            self.pictures = torch.empty(shape, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
         else:
             self.pictures = _mapped_file(self, shape, size)
         self.scales = torch.zeros(len(samples))
@@ -65,8 +65,8 @@ class PictureCache:
 
 
 def _free_shared_memory() -> int:
-    """Bytes that shared memory can still take: containers often allow 64 MiB, and writing beyond it kills the process."""
-    folder = Path("/dev/shm")
+    """Bytes that shared memory still takes: containers often allow 64 MiB, and writing beyond it kills the process."""
+    folder = Path("/dev/shm")  # noqa: S108 (where Linux keeps shared memory; other systems have no such limit)
     return shutil.disk_usage(folder).free * 9 // 10 if folder.is_dir() else 2**63
 
 
@@ -78,7 +78,7 @@ def _mapped_file(owner: object, shape: tuple[int, ...], size: int) -> Tensor:
     free = shutil.disk_usage(Path(name).parent).free
     if size > free:
         raise DataError(
-            f"{Path(name).parent}: {free / 2**30:.1f} GiB free; the pictures at training size need {size / 2**30:.1f} GiB: "
-            "set TMPDIR to a larger disk or train at a smaller size"
+            f"{Path(name).parent}: {free / 2**30:.1f} GiB free; the pictures at training size need "
+            f"{size / 2**30:.1f} GiB: set TMPDIR to a larger disk or train at a smaller size"
         )
     return torch.from_file(name, shared=True, size=size, dtype=torch.uint8).view(shape)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from vision_lora.datasets.coco import read_coco
-from vision_lora.datasets.sample import Dataset, Problems
+from vision_lora.datasets.sample import Dataset, Problems, Sample
+from vision_lora.datasets.voc import find_voc, read_voc
 from vision_lora.datasets.yolo import read_yaml
 from vision_lora.errors import DataError
 
 log = logging.getLogger(__name__)
 
-_EXPECTED = "expected a data.yaml, a COCO .json, or a folder that holds one of them"
+_EXPECTED = "expected a data.yaml, a COCO .json, or a folder that holds one of them or Pascal VOC's .xml files"
+_YAMLS = ("data.yaml", "defects.yaml", "dataset.yaml", "data.yml")
 
 
 def open_dataset(path: Path | str, *, strict: bool = False) -> Dataset:
     """Open a dataset, whatever its format.
 
     Args:
-        path: a YOLO `data.yaml` (its splits may also name COCO JSON files), a COCO JSON, or a folder with one of them.
+        path: a YOLO `data.yaml` (its splits may also name COCO JSON files), a COCO JSON, or a folder with one of them,
+            with several COCO JSON files whose names tell the split, or with Pascal VOC annotations.
         strict: stop at the first broken annotation or picture instead of skipping it.
 
     Returns:
@@ -34,20 +39,9 @@ def open_dataset(path: Path | str, *, strict: bool = False) -> Dataset:
         ('crazing', 1260)
     """
     path = Path(path)
-    problems = Problems(strict)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; {_EXPECTED}")
-    if path.is_dir():
-        path = _recognise(path)
-    if path.suffix.lower() in (".yaml", ".yml"):
-        dataset = read_yaml(path, problems)
-    elif path.suffix.lower() == ".json":
-        names, samples = read_coco(path, problems)
-        if not samples:
-            raise DataError(f"{path}: no usable picture; expected at least one")
-        dataset = Dataset(path, names, {"train": samples}, problems.found)
-    else:
-        raise DataError(f"{path}: a {path.suffix or 'nameless'} file; {_EXPECTED}")
+    dataset = _reader(path)(Problems(strict))
     if dataset.problems:
         log.warning(
             "%s: skipped %d broken pictures or annotations; the first: %s",
@@ -58,12 +52,52 @@ def open_dataset(path: Path | str, *, strict: bool = False) -> Dataset:
     return dataset
 
 
-def _recognise(folder: Path) -> Path:
-    """The file in a folder that says what the dataset is."""
-    for name in ("data.yaml", "defects.yaml", "dataset.yaml", "data.yml"):
-        if (folder / name).is_file():
-            return folder / name
-    found = sorted(folder.glob("*.json"))
-    if len(found) == 1:
-        return found[0]
-    raise DataError(f"{folder}: {len(found)} .json files and no data.yaml; {_EXPECTED}")
+def _reader(path: Path) -> Callable[[Problems], Dataset]:
+    """How to read what `path` holds."""
+    if path.is_dir():
+        for name in _YAMLS:
+            if (path / name).is_file():
+                return lambda problems: read_yaml(path / name, problems)
+        jsons = _json_splits(path)
+        if jsons:
+            return lambda problems: _read_jsons(path, jsons, problems)
+        splits = find_voc(path)
+        if splits:
+            return lambda problems: read_voc(path, splits, problems)
+        raise DataError(f"{path}: nothing recognised in this folder; {_EXPECTED}")
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return lambda problems: read_yaml(path, problems)
+    if path.suffix.lower() == ".json":
+        return lambda problems: _read_jsons(path, {"train": path}, problems)
+    raise DataError(f"{path}: a {path.suffix or 'nameless'} file; {_EXPECTED}")
+
+
+def _json_splits(folder: Path) -> dict[str, Path]:
+    """COCO JSON files by the split that their name, or else their folder's, tells; `train` where none does.
+
+    Raises:
+        DataError: two files for one split.
+    """
+    files = [*folder.glob("*.json"), *folder.glob("annotations/*.json")]
+    files += [file for name in ("train", "val", "valid", "test") for file in folder.glob(f"{name}/*.json")]
+    found: dict[str, Path] = {}
+    for file in sorted(files):
+        told = re.search(r"train|val|test", file.stem.lower()) or re.search(r"train|val|test", file.parent.name.lower())
+        split = told.group() if told else "train"
+        if split in found:
+            raise DataError(
+                f"{folder}: {found[split].name} and {file.name} are both `{split}`; expected one .json a split"
+            )
+        found[split] = file
+    return found
+
+
+def _read_jsons(source: Path, files: dict[str, Path], problems: Problems) -> Dataset:
+    """COCO JSON files of one dataset; the first one names the classes."""
+    names: tuple[str, ...] | None = None
+    splits: dict[str, list[Sample]] = {}
+    for split in sorted(files, key=["train", "val", "test"].index):
+        names, splits[split] = read_coco(files[split], problems, names=names)
+        if not splits[split]:
+            raise DataError(f"{files[split]}: no usable picture; expected at least one")
+    return Dataset(source, names or (), splits, problems.found)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vision_lora.datasets.sample import Problems
 from vision_lora.errors import DataError
-from vision_lora.images import IMAGE_SUFFIXES, image_size
+from vision_lora.images import IMAGE_SUFFIXES, image_size, is_cut_off, read_image
 
 
 class Roots:
@@ -67,6 +67,8 @@ def image_files(folder: Path, roots: Roots, problems: Problems) -> Iterator[Path
 def readable_size(path: Path, problems: Problems) -> tuple[int, int] | None:
     """Size of a picture in pixels, or None and a problem where it cannot be used."""
     try:
+        if is_cut_off(path):
+            read_image(path)
         return image_size(path)
     except DataError as error:
         found = str(error).removeprefix(f"{path}: ")

@@ -25,6 +25,8 @@ class Sample:
         height: in pixels, after EXIF rotation.
         boxes: corners x1, y1, x2, y2 in pixels of the upright picture, inside it, (n, 4) float32.
         classes: index into the dataset's names, (n,) int64.
+        ignored: regions that hold objects without a box each (crowd, ignore, difficult): neither defect nor background,
+            corners as in `boxes`, (m, 4) float32.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class Sample:
     height: int
     boxes: Boxes
     classes: Classes
+    ignored: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,10 @@ def clip_box(
     """Clip a box to its picture.
 
     Args:
-        x1, y1, x2, y2: corners in pixels; any float, also NaN.
+        x1: left edge in pixels; any float, also NaN, as the other three.
+        y1: upper edge.
+        x2: right edge.
+        y2: lower edge.
         width: of the picture, in pixels.
         height: of the picture, in pixels.
 

@@ -14,7 +14,7 @@ from vision_lora.datasets.safe_yaml import load_mapping
 from vision_lora.datasets.sample import Dataset, Problems, Sample, as_boxes, clip_box
 from vision_lora.errors import DataError
 
-SPLITS = ("train", "val", "test")
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # key in the yaml -> our name
 
 _COLUMNS = "`class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` for a polygon"
 
@@ -30,7 +30,7 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
         DataError: no names, no split, a split that does not exist, is empty or leaves the dataset's folder.
     """
     config = load_mapping(path)
-    names = parse_names(config.get("names"), path)
+    names = parse_names(config["names"], path) if "names" in config else None
     base = config.get("path") or "."
     if not isinstance(base, str):
         raise DataError(f"{path}: `path` is {base!r}; expected one folder (a split may list several)")
@@ -39,16 +39,11 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
         raise DataError(
             f"{path}: `path` names {root}, which is no folder; it is read relative to the yaml's own folder"
         )
-    roots = Roots(root)
-    splits = {
-        split: _read_split(split, config[key], path, roots, names, problems)
-        for split in SPLITS
-        for key in ((split,) if split != "val" else ("val", "valid"))
-        if config.get(key)
-    }
+    reader = _SplitReader(path, Roots(root), names, problems)
+    splits = {_SPLITS[key]: reader.read(key, config[key]) for key in _SPLITS if config.get(key)}
     if not splits:
         raise DataError(f"{path}: no split; expected at least one of `train:`, `val:`, `test:` with a folder or a list")
-    return Dataset(path, names, splits, problems.found)
+    return Dataset(path, reader.names, splits, problems.found)
 
 
 def parse_names(value: Any, source: Path) -> tuple[str, ...]:
@@ -108,49 +103,83 @@ def read_images(
         samples.append(_read_labels(image, labels, size, len(names), problems))
     if samples and not labelled:
         raise DataError(
-            f"{source}: none of the {len(samples)} pictures has a label file; expected for example {label_path(images[0])}"
+            f"{source}: none of the {len(samples)} pictures has a label file; "
+            f"expected for example {label_path(images[0])}"
         )
     return samples
 
 
-def _read_split(
-    split: str, entry: Any, source: Path, roots: Roots, names: tuple[str, ...], problems: Problems
-) -> list[Sample]:
-    entries = entry if isinstance(entry, list) else [entry]
-    samples: list[Sample] = []
-    images: list[Path] = []
-    for text in entries:
-        if not isinstance(text, str):
-            raise DataError(f"{source}: `{split}` holds {text!r}; expected a folder, a .txt list or a COCO .json")
-        path = _locate(split, text, source, roots)
-        if path.suffix.lower() == ".json":
-            samples += read_coco(path, problems, names=names, roots=roots)[1]
-        elif path.is_dir():
-            images += image_files(path, roots, problems)
+class _SplitReader:
+    """Reads one split after the other; without names in the yaml, the first COCO JSON gives them.
+
+    Args:
+        source: the yaml, for messages.
+        roots: the folders that the dataset may use.
+        names: class names, if the yaml has any.
+        problems: takes what is skipped.
+    """
+
+    def __init__(self, source: Path, roots: Roots, names: tuple[str, ...] | None, problems: Problems) -> None:
+        self._source = source
+        self._roots = roots
+        self._names = names
+        self._problems = problems
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names.
+
+        Raises:
+            DataError: neither the yaml nor a COCO JSON has given any.
+        """
+        if self._names is None:
+            raise DataError(
+                f"{self._source}: no `names`; expected a list of class names such as `names: [scratch, dent]`"
+            )
+        return self._names
+
+    def read(self, split: str, entry: Any) -> list[Sample]:
+        """Samples of a split: a folder, a list, a COCO JSON, a mapping of `json` and `images`, or several of those."""
+        samples: list[Sample] = []
+        images: list[Path] = []
+        for part in entry if isinstance(entry, list) else [entry]:
+            folder = None
+            if isinstance(part, dict) and set(part) == {"json", "images"}:
+                folder = self._locate(split, part["images"])
+                part = part["json"]
+            path = self._locate(split, part)
+            if path.suffix.lower() == ".json":
+                self._names, found = read_coco(
+                    path, self._problems, names=self._names, folder=folder, roots=self._roots
+                )
+                samples += found
+            elif path.is_dir():
+                images += image_files(path, self._roots, self._problems)
+            else:
+                images += _read_list(path, self._roots, self._problems)
+        if images:
+            samples += read_images(images, self.names, self._roots, self._problems, self._source)
+        if not samples:
+            raise DataError(f"{self._source}: split `{split}` ({entry}) has no usable picture; expected at least one")
+        return samples
+
+    def _locate(self, split: str, text: Any) -> Path:
+        """The file or folder that a split's entry names, inside the roots."""
+        expected = "expected a folder, a .txt list, a COCO .json, or a mapping of `json` and `images`"
+        if not isinstance(text, str) or "\0" in text:
+            raise DataError(f"{self._source}: `{split}` holds {text!r}; {expected}")
+        path = Path(text)
+        if path.is_absolute():
+            self._roots.add(path if path.is_dir() else path.parent)
         else:
-            images += _read_list(path, roots, problems)
-    samples += read_images(images, names, roots, problems, source)
-    if not samples:
-        raise DataError(f"{source}: split `{split}` ({entry}) has no usable picture; expected at least one")
-    return samples
-
-
-def _locate(split: str, text: str, source: Path, roots: Roots) -> Path:
-    """The file or folder that a split's entry names, inside the roots."""
-    path = Path(text)
-    if path.is_absolute():
-        roots.add(path if path.is_dir() else path.parent)
-    else:
-        path = Path(os.path.normpath(roots.first / text))
-        inside = Path(os.path.normpath(roots.first / text.removeprefix("../")))
-        if text.startswith("../") and not roots.holds(path) and inside.exists():
-            path = inside  # Roboflow writes `../train/images` and means `train/images`; Ultralytics reads it so too
-        roots.require(path, source)
-    if not path.exists():
-        raise DataError(
-            f"{source}: `{split}` names {path}, which does not exist; expected a folder, a .txt list or a COCO .json"
-        )
-    return path
+            path = Path(os.path.normpath(self._roots.first / text))
+            inside = Path(os.path.normpath(self._roots.first / text.removeprefix("../")))
+            if text.startswith("../") and not self._roots.holds(path) and inside.exists():
+                path = inside  # Roboflow writes `../train/images` and means `train/images`; Ultralytics reads it so too
+            self._roots.require(path, self._source)
+        if not path.exists():
+            raise DataError(f"{self._source}: `{split}` names {path}, which does not exist; {expected}")
+        return path
 
 
 def _read_list(path: Path, roots: Roots, problems: Problems) -> list[Path]:
@@ -191,7 +220,7 @@ def _read_labels(image: Path, labels: Path, size: tuple[int, int], classes: int,
             ids.append(row[0])
             boxes.append(row[1])
         else:
-            problems.add(labels, f"line {number}", row, _expected(columns, classes))
+            problems.add(labels, f"line {number}", row, _expected(classes))
     return Sample(image, *size, as_boxes(boxes), np.array(ids, np.int64))
 
 
@@ -220,5 +249,5 @@ def _parse_row(
     return box if isinstance(box, str) else (int(number), box)
 
 
-def _expected(columns: list[str], classes: int) -> str:
+def _expected(classes: int) -> str:
     return f"a class of 0 to {classes - 1} and {_COLUMNS}, relative to the picture's size (0 to 1)"

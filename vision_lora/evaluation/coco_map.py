@@ -138,7 +138,7 @@ def _detection_annotations(found: Sequence[Detections], names: Sequence[str]) ->
 
 
 def _xywh(boxes: NDArray[np.float32]) -> list[list[float]]:
-    """Corners (n, 4) to COCO's left, top, width, height."""
+    """Corners x1, y1, x2, y2, (n, 4), as COCO's left, top, width, height, in double precision."""
     corners = boxes.astype(np.float64)
     result: list[list[float]] = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).tolist()
     return result

@@ -19,3 +19,7 @@ class CheckpointError(VisionLoraError):
 
 class AdapterError(VisionLoraError):
     """An adapter cannot be made, attached, merged, read or written."""
+
+
+class TrainingError(VisionLoraError):
+    """Training cannot go on."""

@@ -85,9 +85,9 @@ class Adapter(nn.Module):
                 counts["new class rows" if isinstance(delta, NewRows) else part] += parameter.numel()
         return counts
 
-    def with_metrics(self, metrics: Mapping[str, Any], created: str) -> Adapter:
+    def with_metrics(self, metrics: Mapping[str, Any], created: str, version: str) -> Adapter:
         """The same adapter (its tensors are shared) with the results of its run on the card."""
-        return Adapter(self.deltas, replace(self.card, metrics=dict(metrics), created=created))
+        return Adapter(self.deltas, replace(self.card, metrics=dict(metrics), created=created, version=version))
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision  # noqa: F401 - Ultralytics takes torchvision's NMS only where it is imported, and else a Python loop
 from torch import Tensor, nn
 
 from vision_lora.detectors import weights
@@ -33,6 +34,11 @@ from ultralytics.utils.torch_utils import fuse_deconv_and_bn
 BRANCHES = ("cv3", "one2one_cv3")  # classifying branches of the head; the second in NMS-free networks
 
 
+# Boxes of a picture that enter non-maximum suppression, best first. Its time grows with their square, and an untrained
+# head scores every cell above the threshold of an mAP measurement; 300 are kept in the end.
+CANDIDATES = 4096
+
+
 class YoloDetector(Detector):
     """YOLOv8 to YOLO26, and any other network of Ultralytics' `Detect` head.
 
@@ -46,6 +52,8 @@ class YoloDetector(Detector):
     def __init__(self, network: DetectionModel, base: str) -> None:
         self.head: Detect = network.model[-1]
         self._criterion: Any = None
+        self._criterion_classes = 0
+        self._epoch, self._epochs = 0, 1
         super().__init__(network, [network.names[index] for index in range(self.head.nc)], base)
 
     @classmethod
@@ -103,18 +111,22 @@ class YoloDetector(Detector):
         self.head.no = count + self.head.reg_max * 4
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        if epoch == 0 or self._criterion is None:
-            # The loss reads the gains from the network, and the number of classes from its head.
-            self.network.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, "epochs": epochs})
+        self._epoch, self._epochs = epoch, epochs
+
+    def criterion(self) -> Any:
+        """Ultralytics' loss for the classes of the active pass, at the present point of its schedule."""
+        if self._criterion is None or self._criterion_classes != self.head.nc:
+            # The loss reads its gains and the length of its schedule from the network.
+            self.network.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, "epochs": self._epochs})
             self._criterion = self.network.init_criterion()  # type: ignore[operator]
+            self._criterion_classes = self.head.nc
         if isinstance(self._criterion, E2ELoss):
             # NMS-free heads move from the one-to-many to the one-to-one branch over the epochs.
-            self._criterion.updates = epoch - 1
+            self._criterion.updates = self._epoch - 1
             self._criterion.update()
+        return self._criterion
 
     def training_losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        if self._criterion is None:
-            self.begin_epoch(0, 1)
         self.network.train()
         outputs = _full_precision(self.network(images))
         side = images.shape[-1]
@@ -126,7 +138,7 @@ class YoloDetector(Detector):
         }
         # Task-aligned assignment compares sixth powers of overlaps: never in half precision.
         with torch.autocast(images.device.type, enabled=False):
-            losses, items = self._criterion(outputs, batch)
+            losses, items = self.criterion()(outputs, batch)
         # Ultralytics multiplies by the batch size; means keep the learning rate independent of it.
         return dict(zip((name.removesuffix("_loss") for name in items), losses / len(images), strict=True))
 
@@ -138,6 +150,7 @@ class YoloDetector(Detector):
             readout.iou,
             multi_label=readout.multi_label,
             max_det=readout.limit,
+            max_nms=CANDIDATES,
             nc=self.head.nc,
             end2end=self.head.end2end,
         )
@@ -158,7 +171,6 @@ class YoloDetector(Detector):
         self.network.names = dict(enumerate(names))
         self.network.yaml["nc"] = len(names)  # type: ignore[index]
         self.classes_changed(len(names))
-        self._criterion = None
 
     def save_checkpoint(self, path: Path) -> None:
         """Write the network as a checkpoint that `ultralytics.YOLO` and `load` open."""

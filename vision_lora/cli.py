@@ -1,0 +1,78 @@
+"""From the command line to a verb's options, and from an error to one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar, get_type_hints
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.logging import RichHandler
+
+from vision_lora.errors import ConfigError, VisionLoraError
+
+Config = TypeVar("Config")
+
+
+class _Parser(ArgumentParser):
+    """Raises instead of printing usage: a verb prints one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+        raise ConfigError(" ".join(message.split()))
+
+
+def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) -> Config:
+    """Read a verb's options from the command line and from `--config FILE`, in the order given.
+
+    Args:
+        config: dataclass of options made with `vision_lora.config.option`.
+        verb: name of the verb, for `--help`.
+        argv: the words; by default what the shell gave.
+
+    Raises:
+        ConfigError: an unknown option or key, a value of the wrong type or out of range.
+    """
+    parser = _Parser(prog=f"python -m vision_lora.{verb}", description=config.__doc__, exit_on_error=True)
+    parser.add_argument("--config", action="config", help="YAML file with any of these options; later ones win")
+    hints = get_type_hints(config)
+    for item in fields(config):  # type: ignore[arg-type]
+        flag = "--" + item.name.replace("_", "-")
+        text = item.metadata["help"]
+        if hints[item.name] is bool:
+            parser.add_argument(flag, action="store_true", help=text)
+        else:
+            parser.add_argument(flag, type=hints[item.name], default=item.default, help=text)
+    given = parser.parse_args(list(sys.argv[1:] if argv is None else argv))
+    return config(**{item.name: getattr(given, item.name) for item in fields(config)})  # type: ignore[arg-type]
+
+
+def run_verb(
+    config: type[Config], verb: str, run: Callable[[Config, Console], int | None], argv: Sequence[str] | None = None
+) -> int:
+    """Parse, run, and turn every mistake of the user into one line on stderr.
+
+    Returns:
+        0 when done, 2 after a mistake of the user, 130 after Ctrl-C; or what `run` gives.
+    """
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=errors, show_time=False, show_path=False, markup=False)],
+    )
+    try:
+        return run(parse(config, verb, argv), Console(soft_wrap=True, highlight=False)) or 0
+    except VisionLoraError as error:
+        errors.print(f"error: {' '.join(str(error).split())}", markup=False)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        errors.print(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", markup=False)
+        return 130
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """Options by name, for a run's record."""
+    return {item.name: getattr(config, item.name) for item in fields(config)}

@@ -1,0 +1,133 @@
+"""Options of the verbs: the one source of the command line, the YAML files and the docs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from vision_lora.errors import ConfigError
+
+Method = Literal["lora", "full"]
+Variant = Literal["lora", "rslora", "dora", "ssf"]
+Placement = Literal["all", "neck", "head"]
+Mode = Literal["general", "defects", "both"]
+Split = Literal["train", "val", "test"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+def option(default: Any, text: str) -> Any:
+    """A field with its default and its line in `--help`, which names the unit where there is one."""
+    return field(default=default, metadata={"help": text})
+
+
+def demand(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raise a ConfigError that names the option, what was given and what was expected."""
+    if not condition:
+        raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {expected}")
+
+
+class _Options:
+    """Checks what all verbs share; a verb's own `__post_init__` adds to it."""
+
+    def __post_init__(self) -> None:
+        given = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        for name in ("data", "model", "out", "source"):
+            if name in given and given[name] is not None:
+                demand(bool(str(given[name]).strip()), name, repr(given[name]), "a path or a name")
+        for name in ("epochs", "batch", "rank", "patience", "repeats"):
+            if name in given:
+                demand(given[name] >= 1, name, given[name], "1 or more")
+        if (imgsz := given.get("imgsz")) is not None:
+            demand(32 <= imgsz <= 8192 and imgsz % 32 == 0, "imgsz", imgsz, "a multiple of 32 from 32 to 8192, in pixels")
+        for name in ("confidence", "iou"):
+            if name in given:
+                demand(0 <= given[name] <= 1, name, given[name], "0 to 1")
+        if "workers" in given:
+            demand(0 <= given["workers"] <= 64, "workers", given["workers"], "0 to 64")
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Options):
+    """Teach a detector the classes of a dataset: the result is one adapter file."""
+
+    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
+    model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
+    method: Method = option("lora", "lora trains an adapter; full trains every weight, to compare with")
+    rank: int = option(8, "rank of the low-rank factors; capped where they would outgrow a layer's weight")
+    alpha: float | None = option(None, "the low-rank part is scaled by alpha / rank; default: alpha = rank")
+    variant: Variant = option("lora", "kind of adapter: low-rank, rank-stabilised, weight-decomposed, scale and shift only")
+    placement: Placement = option("all", "which layers are adapted: all, neck (and head), head")
+    epochs: int = option(20, "passes over the training pictures")
+    imgsz: int = option(640, "side of the square pictures that the detector sees, pixels, a multiple of 32")
+    batch: int = option(16, "pictures in one training step, over all devices")
+    lr: float | None = option(None, "peak learning rate of AdamW; default: 0.002 for lora, 0.001 for full")
+    weight_decay: float = option(0.0005, "weight decay of AdamW, on factors and weights, not on biases and scales")
+    warmup: float = option(1.0, "epochs of linear warm-up before the cosine decay to 1 % of the peak")
+    clip: float = option(10.0, "largest norm of the gradient")
+    ema: float = option(0.995, "decay a step of the averaged weights, which are validated and saved; 0 turns it off")
+    patience: int = option(50, "epochs without a better mAP50-95 on val before training stops")
+    augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
+    seed: int = option(0, "seed of initial weights, order and augmentation")
+    workers: int = option(1, "processes that load and augment pictures")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps; or a number of GPUs, such as 2")
+    precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
+    out: str = option("runs/train", "folder for the results; where it exists a number is added")
+    exist_ok: bool = option(False, "write into the folder even where it exists")
+    resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")
+    strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(bool(self.data) or self.resume is not None, "data", "(nothing)", "the path of a dataset")
+        demand(self.lr is None or 0 < self.lr < 1, "lr", self.lr, "more than 0, less than 1")
+        demand(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
+        demand(0 <= self.ema < 1, "ema", self.ema, "0 or more, less than 1")
+        demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
+        demand(self.clip > 0, "clip", self.clip, "more than 0")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(_Options):
+    """Measure mAP on a split of a dataset."""
+
+    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
+    model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
+    adapter: str | None = option(None, "adapter file; without it the detector's own classes are measured")
+    split: Split = option("val", "split to measure")
+    imgsz: int | None = option(None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640")
+    batch: int = option(8, "pictures at once")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    json: str | None = option(None, "file for the result as JSON")
+    strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
+        demand(bool(self.model or self.adapter), "model", "(nothing)", "a checkpoint, or an adapter with --adapter")
+
+
+@dataclass(frozen=True)
+class PredictConfig(_Options):
+    """Detect in pictures or videos."""
+
+    source: str = option("", "a picture, a folder of pictures, or a video (required)")
+    model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
+    adapter: str | None = option(None, "adapter file; without it the detector's own classes are found")
+    mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
+    confidence: float = option(0.25, "lowest score that counts, 0 to 1")
+    iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
+    imgsz: int | None = option(None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640")
+    batch: int = option(8, "pictures at once")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    out: str = option("runs/predict", "folder for the annotated pictures; where it exists a number is added")
+    exist_ok: bool = option(False, "write into the folder even where it exists")
+    json: str | None = option(None, "file for the detections, in the form of COCO results")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(bool(self.source), "source", "(nothing)", "a picture, a folder or a video")
+        demand(bool(self.model or self.adapter), "model", "(nothing)", "a checkpoint, or an adapter with --adapter")
+        demand(
+            self.mode != "defects" or self.adapter is not None, "mode", self.mode, "--adapter FILE beside it"
+        )

@@ -1,0 +1,207 @@
+"""The training loop: reads from top to bottom, for adapters and for full fine-tuning alike."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from vision_lora.config import TrainConfig
+from vision_lora.datasets.loader import TrainLoader
+from vision_lora.detectors.base import Detector
+from vision_lora.errors import TrainingError
+from vision_lora.training.ema import Ema
+
+Row = dict[str, float]
+
+
+class Listener(Protocol):
+    """Who wants to know how training goes."""
+
+    def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
+        """After each step, with the epoch's mean losses and `images_per_second`."""
+
+    def validated(self, row: Mapping[str, float], best: bool) -> None:
+        """After each epoch, with everything that `results.csv` holds."""
+
+
+@dataclass
+class History:
+    """What a run leaves beside its weights.
+
+    Attributes:
+        rows: one an epoch: epoch, lr, mean losses, map50_95 and map50 on val, images_per_second.
+        seconds: of each training step, loading not counted.
+        best: highest map50_95 on val so far.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    best: float = -1.0
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch of the best weights, from 1."""
+        return int(max(self.rows, key=lambda row: row["map50_95"])["epoch"])
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Median over the steps."""
+        return statistics.median(self.seconds)
+
+
+class Step(nn.Module):
+    """One training step's forward as a single module, so that Fabric can spread it over devices."""
+
+    def __init__(self, detector: Detector, learned: nn.Module) -> None:
+        super().__init__()
+        self.network = detector.network
+        self.learned = learned
+        self._losses = detector.losses
+
+    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Losses by name, see `Detector.losses`."""
+        return self._losses(images, targets)
+
+
+def fit(
+    detector: Detector,
+    learned: nn.Module,
+    batches: TrainLoader,
+    validate: Callable[[], tuple[float, float]],
+    save: Callable[[str], None],
+    config: TrainConfig,
+    fabric: Fabric,
+    state_file: Path,
+    listener: Listener,
+) -> History:
+    """Train `learned`, an adapter or the network itself, and keep the best and the last weights.
+
+    Args:
+        detector: with the adapter attached and active, or with an unfrozen network.
+        learned: the module whose parameters change.
+        batches: training pictures.
+        validate: measures the detector as it is now: map50_95 and map50 on val.
+        save: writes the detector as it is now; called with `best` or `last`.
+        config: the recipe.
+        fabric: devices and precision.
+        state_file: where everything needed to go on is written after each epoch; read first where it exists.
+        listener: is told of each step and epoch.
+
+    Raises:
+        TrainingError: a loss is not a number.
+        KeyboardInterrupt: after the last weights were saved.
+    """
+    optimizer = torch.optim.AdamW(_groups(learned, config.weight_decay), lr=learning_rate(config))
+    step, optimizer = fabric.setup(Step(detector, learned), optimizer)
+    ema = Ema(learned, config.ema)
+    history = History()
+    if state_file.exists():
+        _load_state(state_file, learned, optimizer, ema, history)
+    warmup = max(1, round(config.warmup * len(batches)))
+
+    try:
+        for epoch in range(len(history.rows), config.epochs):
+            batches.set_epoch(epoch)
+            detector.begin_epoch(epoch, config.epochs)
+            means: dict[str, float] = {}
+            pictures, started = 0, time.perf_counter()
+            for index, batch in enumerate(batches):
+                batch = batch.to(fabric.device, non_blocking=True)
+                began = time.perf_counter()
+                lr = schedule(epoch * len(batches) + index, config.epochs * len(batches), warmup) * learning_rate(config)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                losses = step(batch.images, batch.targets)
+                fabric.backward(torch.stack(list(losses.values())).sum())
+                fabric.clip_gradients(step, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+                optimizer.step()
+                optimizer.zero_grad()
+                ema.update()
+                for name, loss in losses.items():
+                    means[name] = means.get(name, 0.0) + (loss.item() - means.get(name, 0.0)) / (index + 1)
+                if not all(map(math.isfinite, means.values())):
+                    raise TrainingError(
+                        f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "
+                        f"try --lr {learning_rate(config) / 4:g}, or --precision fp32"
+                    )
+                history.seconds.append(time.perf_counter() - began)
+                pictures += len(batch)
+                speed = pictures / (time.perf_counter() - started)
+                listener.stepped(epoch + 1, index + 1, len(batches), {**means, "images_per_second": speed})
+
+            with ema.applied():
+                map50_95, map50 = validate()
+                row = {"epoch": epoch + 1, "lr": lr, **means, "map50_95": map50_95, "map50": map50}
+                history.rows.append({**row, "images_per_second": speed})
+                if best := map50_95 > history.best:
+                    history.best = map50_95
+                    save("best")
+                save("last")
+            if fabric.is_global_zero:
+                _save_state(state_file, learned, optimizer, ema, history)
+            listener.validated(history.rows[-1], best)
+            if epoch + 1 - history.best_epoch >= config.patience:
+                break
+    except KeyboardInterrupt:
+        with ema.applied():
+            save("last")
+        raise
+    return history
+
+
+def learning_rate(config: TrainConfig) -> float:
+    """Peak learning rate: as given, or the method's default."""
+    return config.lr if config.lr is not None else {"lora": 2e-3, "full": 1e-3}[config.method]
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """Factor of the learning rate: linear warm-up, then a cosine from 1 to 0.01 (Loshchilov & Hutter 2017, eq. 5).
+
+    Examples:
+        >>> schedule(0, 100, 10), round(schedule(10, 100, 10), 6), round(schedule(100, 100, 10), 6)
+        (0.1, 1.0, 0.01)
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
+
+
+def _groups(learned: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups: matrices decay; vectors (biases, scales, shifts, norms) do not."""
+    parameters = [parameter for parameter in learned.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _save_state(file: Path, learned: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, history: History) -> None:
+    state = {
+        "learned": learned.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "ema": ema.state_dict(),
+        "rows": history.rows,
+        "seconds": history.seconds,
+        "best": history.best,
+    }
+    partial = file.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(file)  # a run killed while writing keeps the state before
+
+
+def _load_state(file: Path, learned: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, history: History) -> None:
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    learned.load_state_dict(state["learned"])
+    optimizer.load_state_dict(state["optimizer"])
+    ema.load_state_dict(state["ema"])
+    history.rows, history.seconds, history.best = state["rows"], state["seconds"], state["best"]

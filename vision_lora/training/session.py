@@ -1,0 +1,212 @@
+"""A training session: from options to a folder with the adapter, its results and pictures of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning_fabric
+import torch
+from torch import nn
+
+from vision_lora import __version__
+from vision_lora.adapters.adapter import Adapter
+from vision_lora.adapters.file import load_adapter, save_adapter
+from vision_lora.adapters.plan import Plan
+from vision_lora.config import TrainConfig
+from vision_lora.datasets.augment import load_recipe
+from vision_lora.datasets.loader import eval_loader, train_loader
+from vision_lora.datasets.open import open_dataset
+from vision_lora.datasets.sample import Dataset, Sample
+from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.devices import make_fabric
+from vision_lora.errors import ConfigError, DataError
+from vision_lora.evaluation.measure import measure
+from vision_lora.evaluation.report import save_curves, save_prediction_grid
+from vision_lora.outputs import new_folder, write_json
+from vision_lora.training.fit import Listener, fit, learning_rate
+
+
+class Audience(Listener, Protocol):
+    """Who follows a whole session."""
+
+    def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
+        """Before the first step: the plan (None in full fine-tuning), what trains by part, and the size of the base."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `summary.json` holds, and where the results lie."""
+
+    out: Path
+    result: Path
+    values: dict[str, Any]
+
+
+def train(config: TrainConfig, audience: Audience) -> Summary:
+    """Run a whole training session.
+
+    Raises:
+        VisionLoraError: any mistake of the user; nothing has been written then.
+        KeyboardInterrupt: with a line that says where the last weights are.
+    """
+    config, out = _resumed(config) if config.resume else (config, None)
+    recipe = load_recipe(config.augment)
+    fabric = make_fabric(config.device, config.precision)
+    lightning_fabric.seed_everything(config.seed, verbose=False)
+    dataset = open_dataset(config.data, strict=config.strict)
+    train_samples, val_samples = _split(dataset, "train"), _split(dataset, "val")
+    detector = YoloDetector.load(config.model, fold=config.method == "lora")
+    base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
+
+    adapter: Adapter | None = None
+    plan: Plan | None = None
+    learned: nn.Module
+    if config.method == "lora":
+        plan = detector.plan(
+            len(dataset.names), rank=config.rank, variant=config.variant, placement=config.placement
+        )
+        learned = adapter = detector.new_adapter(
+            dataset.names,
+            rank=config.rank,
+            alpha=config.alpha,
+            variant=config.variant,
+            placement=config.placement,
+            imgsz=config.imgsz,
+        )
+        detector.adapters.attach(adapter)
+        counts = adapter.parameter_count()
+    else:
+        detector.replace_classes(dataset.names)
+        learned = detector.network.requires_grad_(True)
+        for layer in detector.fixed_layers():
+            detector.network.get_submodule(layer).requires_grad_(False)
+        counts = {"whole network": sum(p.numel() for p in learned.parameters() if p.requires_grad)}
+    mode = "defects" if adapter else "general"
+
+    batches = train_loader(
+        train_samples,
+        config.imgsz,
+        config.batch,
+        recipe=recipe,
+        seed=config.seed,
+        workers=config.workers,
+        strict=config.strict,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    val_batches = eval_loader(val_samples, config.imgsz, config.batch)
+    out = out or new_folder(config.out, exist_ok=config.exist_ok)
+    write_json(out / "config.json", {item.name: getattr(config, item.name) for item in fields(config)})
+    audience.started(plan, counts, total, dataset, out)
+
+    files = {name: out / _file_name(name, config.method) for name in ("best", "last")}
+
+    def save(name: str) -> None:
+        if adapter is not None:
+            save_adapter(_stamped(adapter, {}), files[name])
+        else:
+            detector.save_checkpoint(files[name])
+
+    def validate() -> tuple[float, float]:
+        result, _ = measure(detector, val_batches, val_samples, dataset.names, mode=mode)
+        return result.map50_95, result.map50
+
+    state_file = out / "state.pt"
+    try:
+        history = fit(detector, learned, batches, validate, save, config, fabric, state_file, audience)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"last weights are in {files['last']}; continue with: python -m vision_lora.train --resume {out}"
+        ) from None
+
+    # What is reported is what the file gives, not what happens to be in memory.
+    if adapter is not None:
+        detector.adapters.detach()
+        adapter = load_adapter(files["best"]).to(detector.device)
+        detector.adapters.attach(adapter)
+    else:
+        detector = YoloDetector.load(str(files["best"]))
+        detector.to(fabric.device)
+    result, found = measure(detector, val_batches, val_samples, dataset.names, mode=mode)
+    if adapter is not None:
+        metrics = {"split": "val", "map50_95": result.map50_95, "map50": result.map50, "epochs": len(history.rows)}
+        save_adapter(_stamped(adapter, metrics), files["best"])
+    values = {
+        **result.to_json(),
+        "split": "val",
+        "method": config.method,
+        "epochs": len(history.rows),
+        "best_epoch": history.best_epoch,
+        "trainable_parameters": sum(counts.values()),
+        "total_parameters": total,
+        "parameters_by_part": counts,
+        "adapter_bytes": files["best"].stat().st_size,
+        "seconds_per_step": history.seconds_per_step,
+        "images_per_second": history.rows[-1]["images_per_second"],
+        "peak_memory_mib": _peak_memory_mib(fabric.device),
+        "base": detector.base if adapter else Path(config.model).name,
+        "base_fingerprint": base,
+        "names": list(dataset.names),
+        "images": {"train": len(train_samples), "val": len(val_samples)},
+        "skipped": [str(problem) for problem in (*dataset.problems, *batches.problems)],
+        "lr": learning_rate(config),
+        "imgsz": config.imgsz,
+        "seed": config.seed,
+        "device": str(fabric.device),
+        "precision": str(fabric._precision.precision),
+        "versions": {"vision_lora": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    write_json(out / "summary.json", values)
+    _write_csv(out / "results.csv", history.rows)
+    save_curves(out / "curves.png", history.rows)
+    save_prediction_grid(out / "predictions.png", val_samples, found, dataset.names)
+    state_file.unlink()  # only an interrupted run has something to resume
+    return Summary(out, files["best"], values)
+
+
+def _resumed(config: TrainConfig) -> tuple[TrainConfig, Path]:
+    """Options and folder of an interrupted run."""
+    out = Path(config.resume or "")
+    if not (out / "state.pt").is_file() or not (out / "config.json").is_file():
+        raise ConfigError(f"--resume {out}: no interrupted run there; expected a folder with config.json and state.pt")
+    values = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    return replace(TrainConfig(**values), resume=None), out
+
+
+def _split(dataset: Dataset, name: str) -> list[Sample]:
+    if not dataset.splits.get(name):
+        there = ", ".join(dataset.splits) or "none"
+        raise DataError(f"{dataset.source}: no {name} split (there: {there}); training needs train and val")
+    return dataset.splits[name]
+
+
+def _file_name(name: str, method: str) -> str:
+    if method == "full":
+        return f"{name}.pt"
+    return "adapter.safetensors" if name == "best" else "last.safetensors"
+
+
+def _stamped(adapter: Adapter, metrics: Mapping[str, Any]) -> Adapter:
+    return adapter.with_metrics(metrics, datetime.now(timezone.utc).isoformat(timespec="seconds"), __version__)
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    """Most memory so far: on a GPU what tensors took there, else what the process had resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

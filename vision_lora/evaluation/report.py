@@ -54,7 +54,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     best = max(rows, key=lambda row: row["map50_95"])
     right.plot(best["epoch"], best["map50_95"], "o", color="#212529", markersize=6, zorder=3)
     right.set_title(
-        f"validation mAP, best at epoch {best['epoch']:.0f}: {best['map50_95']:.3f} (mAP50 {best['map50']:.3f})",
+        f"validation, best epoch {best['epoch']:.0f}: mAP50-95 {best['map50_95']:.3f}, mAP50 {best['map50']:.3f}",
         loc="left",
     )
     right.set_ylim(0, 1)

@@ -212,13 +212,12 @@ def _categories(categories: list[Any], path: Path) -> dict[int, str]:
 def _load(path: Path) -> dict[str, Any]:
     """Parse the JSON; its annotations come out slim."""
     try:
-        data: Any = json.loads(path.read_bytes(), object_hook=_slim)
+        parsed = json.loads(path.read_bytes(), object_hook=_slim)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); expected a COCO annotation file") from None
-    if not isinstance(data, dict):
-        data = {}
+    data: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
     for key in ("images", "annotations", "categories"):
         if not isinstance(data.get(key), list):
             raise DataError(f"{path}: no list `{key}`; expected COCO's `images`, `annotations` and `categories`")

@@ -67,9 +67,10 @@ def image_files(folder: Path, roots: Roots, problems: Problems) -> Iterator[Path
 def readable_size(path: Path, problems: Problems) -> tuple[int, int] | None:
     """Size of a picture in pixels, or None and a problem where it cannot be used."""
     try:
+        size = image_size(path)
         if is_cut_off(path):
             read_image(path)
-        return image_size(path)
+        return size
     except DataError as error:
         found = str(error).removeprefix(f"{path}: ")
         problems.add(path, "", found, "a whole picture (it is skipped)")

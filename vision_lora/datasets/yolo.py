@@ -36,9 +36,7 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
         raise DataError(f"{path}: `path` is {base!r}; expected one folder (a split may list several)")
     root = Path(os.path.normpath(path.parent / base))
     if not root.is_dir():
-        raise DataError(
-            f"{path}: `path` names {root}, which is no folder; it is read relative to the yaml's own folder"
-        )
+        raise DataError(f"{path}: `path` names {root}, which is no folder; expected one relative to the yaml's own")
     reader = _SplitReader(path, Roots(root), names, problems)
     splits = {_SPLITS[key]: reader.read(key, config[key]) for key in _SPLITS if config.get(key)}
     if not splits:

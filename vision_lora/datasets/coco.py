@@ -13,7 +13,7 @@ import numpy as np
 
 from vision_lora.datasets.masks import mask_box
 from vision_lora.datasets.paths import Roots, readable_size
-from vision_lora.datasets.sample import Problems, Sample, clip_box
+from vision_lora.datasets.sample import Problems, Sample
 from vision_lora.errors import DataError
 
 
@@ -124,9 +124,8 @@ def _take(
         problems.add(path, where, annotation.box, expected)
         return
     x, y, w, h = annotation.box
-    box = clip_box(x, y, x + w, y + h, picture.width, picture.height)
-    if isinstance(box, str):
-        problems.add(path, where, box, expected)
+    box = problems.usable((x, y, x + w, y + h), (picture.width, picture.height), path, where, expected)
+    if box is None:
         return
     rows.places.append(picture.place)
     rows.classes.append(class_of[annotation.category_id])

@@ -100,4 +100,4 @@ def _read_jsons(source: Path, files: dict[str, Path], problems: Problems) -> Dat
         names, splits[split] = read_coco(files[split], problems, names=names)
         if not splits[split]:
             raise DataError(f"{files[split]}: no usable picture; expected at least one")
-    return Dataset(source, names or (), splits, problems.found)
+    return Dataset(source, names or (), splits, problems.found, problems.mended)

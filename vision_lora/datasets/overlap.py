@@ -152,7 +152,8 @@ def _standardised(images: Tensor, dy: int, dx: int) -> Tensor:
     part = part - part.mean(1, keepdim=True)
     # The floor keeps a flat picture, whose structure is rounding noise, from correlating with anything.
     norm = part.square().sum(1, keepdim=True).sqrt() + 0.1 * _MIN_CONTRAST * part.shape[1] ** 0.5
-    return part / norm
+    standardised: Tensor = part / norm
+    return standardised
 
 
 def _measure(first: NDArray[np.float32], second: NDArray[np.float32], dy: int, dx: int) -> tuple[float, int, int]:

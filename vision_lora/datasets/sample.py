@@ -13,6 +13,7 @@ from vision_lora.errors import DataError
 
 Boxes = NDArray[np.float32]
 Classes = NDArray[np.int64]
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +61,14 @@ class Problem:
 
 @dataclass
 class Problems:
-    """Collects problems, or raises on the first one when strict."""
+    """Collects what was wrong: `found` was skipped, `mended` was kept. Strict, the first thing skipped is raised."""
 
     strict: bool = False
     found: list[Problem] = field(default_factory=list)
+    mended: list[Problem] = field(default_factory=list)
 
     def add(self, file: Path, where: str, found: str, expected: str) -> None:
-        """Record one problem.
+        """Record one thing that is skipped.
 
         Raises:
             DataError: strict, so the first problem ends the reading.
@@ -75,6 +77,25 @@ class Problems:
         if self.strict:
             raise DataError(str(problem))
         self.found.append(problem)
+
+    def usable(self, box: Box, size: tuple[int, int], file: Path, where: str, expected: str) -> Box | None:
+        """A box cut to its picture; None and a problem where nothing usable is left of it.
+
+        Args:
+            box: corners x1, y1, x2, y2 in pixels; any float, also NaN.
+            size: width and height of the picture in pixels.
+            file: where the box stands.
+            where: place within the file.
+            expected: what a box there should be.
+        """
+        clipped = _clip(box, size)
+        if isinstance(clipped, str):
+            self.add(file, where, clipped, expected)
+            return None
+        beyond = max(abs(old - new) for old, new in zip(box, clipped, strict=True))
+        if beyond > 1:  # less is rounding
+            self.mended.append(Problem(file, where, f"box {beyond:.4g} pixels beyond the picture", f"{expected} (cut)"))
+        return clipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,44 +107,33 @@ class Dataset:
         names: class names, by class index.
         splits: samples per split (`train`, `val`, `test`), in the order of the source.
         problems: annotations and pictures that were skipped.
+        mended: annotations that were kept after a change (cut to the picture).
     """
 
     source: Path
     names: tuple[str, ...]
     splits: dict[str, list[Sample]]
     problems: list[Problem]
+    mended: list[Problem] = field(default_factory=list)
 
 
-def as_boxes(rows: list[tuple[float, float, float, float]]) -> Boxes:
+def as_boxes(rows: list[Box]) -> Boxes:
     """Rows of x1, y1, x2, y2 as an (n, 4) float32 array, also for n = 0."""
     return np.array(rows, dtype=np.float32).reshape(-1, 4)
 
 
-def clip_box(
-    x1: float, y1: float, x2: float, y2: float, width: int, height: int
-) -> tuple[float, float, float, float] | str:
-    """Clip a box to its picture.
-
-    Args:
-        x1: left edge in pixels; any float, also NaN, as the other three.
-        y1: upper edge.
-        x2: right edge.
-        y2: lower edge.
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
-
-    Returns:
-        The clipped corners; or, where nothing usable is left, what was found, in words for a `Problem`.
-    """
-    if not all(map(math.isfinite, (x1, y1, x2, y2))):
+def _clip(box: Box, size: tuple[int, int]) -> Box | str:
+    """The box cut to its picture; or, where nothing usable is left, what was found, in words for a `Problem`."""
+    x1, y1, x2, y2 = box
+    width, height = size
+    if not all(map(math.isfinite, box)):
         return "box with a coordinate that is not a number"
     if x2 <= x1 or y2 <= y1:
         return f"box without area ({x2 - x1:.4g} x {y2 - y1:.4g} pixels)"
+    if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+        return f"box ({x1:.6g}, {y1:.6g}, {x2:.6g}, {y2:.6g}) entirely outside the {width} x {height} picture"
     left, top, right, bottom = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     # Below a hundredth of a pixel float32 corners of large pictures coincide.
     if right - left < 0.01 or bottom - top < 0.01:
-        if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
-            corners = f"{x1:.6g}, {y1:.6g}, {x2:.6g}, {y2:.6g}"
-            return f"box ({corners}) entirely outside the {width} x {height} picture"
-        return f"box without area after clipping ({right - left:.4g} x {bottom - top:.4g} pixels)"
+        return f"box without area in the picture ({right - left:.4g} x {bottom - top:.4g} pixels)"
     return left, top, right, bottom

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from vision_lora.datasets.paths import Roots, image_files, readable_size
-from vision_lora.datasets.sample import Dataset, Problems, Sample, as_boxes, clip_box
+from vision_lora.datasets.sample import Box, Dataset, Problems, Sample, as_boxes
 from vision_lora.errors import DataError
 
 _FOLDERS = ("JPEGImages", "images", "IMAGES")
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
-Row = tuple[str, tuple[float, float, float, float], bool]  # class name, corners as VOC counts them, difficult
+Row = tuple[str, Box, bool]  # class name, corners as VOC counts them, difficult
 
 
 def find_voc(folder: Path) -> dict[str, list[Path]]:
@@ -78,7 +78,7 @@ def read_voc(folder: Path, splits: dict[str, list[Path]], problems: Problems) ->
     for split, found in samples.items():
         if not found:
             raise DataError(f"{folder}: split `{split}` has no usable picture; expected at least one")
-    return Dataset(folder, names, samples, problems.found)
+    return Dataset(folder, names, samples, problems.found, problems.mended)
 
 
 def parse_xml(path: Path, problems: Problems) -> tuple[str, list[Row]] | None:
@@ -161,10 +161,11 @@ def _sample(
         if name not in names:
             problems.add(xml, where, f"class {name!r}", f"one of {', '.join(names)[:200]}")
             continue
-        box = clip_box(x1 - 1, y1 - 1, x2, y2, width, height)
-        if isinstance(box, str):
-            problems.add(xml, where, box, f"xmin, ymin, xmax, ymax in pixels of the {width} x {height} picture")
-        elif difficult:
+        expected = f"xmin, ymin, xmax, ymax in pixels of the {width} x {height} picture"
+        box = problems.usable((x1 - 1, y1 - 1, x2, y2), size, xml, where, expected)
+        if box is None:
+            continue
+        if difficult:
             ignored.append(box)
         else:
             boxes.append(box)

@@ -11,7 +11,7 @@ import numpy as np
 from vision_lora.datasets.coco import read_coco
 from vision_lora.datasets.paths import Roots, image_files, readable_size
 from vision_lora.datasets.safe_yaml import load_mapping
-from vision_lora.datasets.sample import Dataset, Problems, Sample, as_boxes, clip_box
+from vision_lora.datasets.sample import Box, Dataset, Problems, Sample, as_boxes
 from vision_lora.errors import DataError
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # key in the yaml -> our name
@@ -41,7 +41,7 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
     splits = {_SPLITS[key]: reader.read(key, config[key]) for key in _SPLITS if config.get(key)}
     if not splits:
         raise DataError(f"{path}: no split; expected at least one of `train:`, `val:`, `test:` with a folder or a list")
-    return Dataset(path, reader.names, splits, problems.found)
+    return Dataset(path, reader.names, splits, problems.found, problems.mended)
 
 
 def parse_names(value: Any, source: Path) -> tuple[str, ...]:
@@ -202,6 +202,7 @@ def _read_list(path: Path, roots: Roots, problems: Problems) -> list[Path]:
 
 def _read_labels(image: Path, labels: Path, size: tuple[int, int], classes: int, problems: Problems) -> Sample:
     boxes, ids = [], []
+    expected = f"a class of 0 to {classes - 1} and {_COLUMNS}, relative to the picture's size (0 to 1)"
     try:
         lines = labels.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -214,18 +215,18 @@ def _read_labels(image: Path, labels: Path, size: tuple[int, int], classes: int,
         if not columns:
             continue
         row = _parse_row(columns, size, classes)
-        if isinstance(row, tuple):
+        if isinstance(row, str):
+            problems.add(labels, f"line {number}", row, expected)
+            continue
+        box = problems.usable(row[1], size, labels, f"line {number}", expected)
+        if box is not None:
             ids.append(row[0])
-            boxes.append(row[1])
-        else:
-            problems.add(labels, f"line {number}", row, _expected(classes))
+            boxes.append(box)
     return Sample(image, *size, as_boxes(boxes), np.array(ids, np.int64))
 
 
-def _parse_row(
-    columns: list[str], size: tuple[int, int], classes: int
-) -> tuple[int, tuple[float, float, float, float]] | str:
-    """Class and clipped corners in pixels, or what was found instead."""
+def _parse_row(columns: list[str], size: tuple[int, int], classes: int) -> tuple[int, Box] | str:
+    """Class and corners in pixels, or what was found instead."""
     width, height = size
     if len(columns) != 5 and (len(columns) < 7 or len(columns) % 2 == 0):
         return f"{len(columns)} columns"
@@ -239,13 +240,7 @@ def _parse_row(
         cx, cy, w, h = values
         if w <= 0 or h <= 0:
             return f"width {w:g}, height {h:g}"
-        corners = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+        x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
     else:
-        corners = (min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2]))
-    x1, y1, x2, y2 = corners
-    box = clip_box(x1 * width, y1 * height, x2 * width, y2 * height, width, height)
-    return box if isinstance(box, str) else (int(number), box)
-
-
-def _expected(classes: int) -> str:
-    return f"a class of 0 to {classes - 1} and {_COLUMNS}, relative to the picture's size (0 to 1)"
+        x1, y1, x2, y2 = min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2])
+    return int(number), (x1 * width, y1 * height, x2 * width, y2 * height)

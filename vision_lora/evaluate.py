@@ -1,0 +1,70 @@
+"""Measure mAP on a split of a dataset, with or without an adapter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from vision_lora.cli import run_verb
+from vision_lora.config import EvaluateConfig
+from vision_lora.errors import DataError
+
+
+def run(config: EvaluateConfig, console: Console) -> None:
+    """Measure and print; write JSON where asked."""
+    from vision_lora.datasets.loader import eval_loader
+    from vision_lora.datasets.open import open_dataset
+    from vision_lora.detectors.load import load_detector
+    from vision_lora.evaluation.measure import measure
+    from vision_lora.outputs import check_file, write_json
+
+    target = check_file("json", config.json)
+    dataset = open_dataset(config.data, strict=config.strict)
+    samples = dataset.splits.get(config.split)
+    if not samples:
+        raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")
+    detector = load_detector(config.model, config.adapter, config.device)
+    imgsz = config.imgsz or (detector.adapter.card.imgsz if detector.adapter else 640)
+    result, _ = measure(
+        detector,
+        eval_loader(samples, imgsz, config.batch),
+        samples,
+        dataset.names,
+        mode="defects" if detector.adapter else "general",
+    )
+
+    table = Table("class", "pictures", "boxes", "mAP50-95", "mAP50", box=None)
+    for name, row in result.per_class.items():
+        scores = ["-" if score is None else f"{score:.4f}" for score in (row.map50_95, row.map50)]
+        table.add_row(name, str(row.images), str(row.boxes), *scores)
+    table.add_row("all", str(len(samples)), "", f"{result.map50_95:.4f}", f"{result.map50:.4f}")
+    console.print(table)
+    console.print(f"{config.split} at {imgsz} px, {detector.base}{f' with {config.adapter}' if config.adapter else ''}")
+    for problem in dataset.problems:
+        console.print(f"skipped {problem}", markup=False)
+    if target is not None:
+        write_json(
+            target,
+            {
+                **result.to_json(),
+                "split": config.split,
+                "imgsz": imgsz,
+                "images": len(samples),
+                "base": detector.base,
+                "base_fingerprint": detector.fingerprint,
+                "adapter": config.adapter,
+                "skipped": [str(problem) for problem in dataset.problems],
+            },
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; gives the exit code."""
+    return run_verb(EvaluateConfig, "evaluate", run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Streaming: pictures in, detections out."""

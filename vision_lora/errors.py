@@ -21,5 +21,37 @@ class AdapterError(VisionLoraError):
     """An adapter cannot be made, attached, merged, read or written."""
 
 
+class BrokenAdapterError(AdapterError):
+    """A file is truncated, altered, or no adapter at all."""
+
+
+class NewerAdapterError(AdapterError):
+    """A file was written by a newer version, in a format that this one does not know."""
+
+
+class WrongBaseError(AdapterError):
+    """An adapter was made for other base weights."""
+
+
+class MismatchError(AdapterError):
+    """An adapter does not fit a layer, or names one that the network does not have."""
+
+
+class AlreadyAttachedError(AdapterError):
+    """The name or the adapter is attached already."""
+
+
+class AlreadyMergedError(AdapterError):
+    """The network has an adapter merged into it; it has to be unmerged first."""
+
+
+class ClassClashError(AdapterError):
+    """Class names are double, or mean two things at once."""
+
+
+class ForeignLayoutError(AdapterError):
+    """Something has no place in another library's adapter layout, or comes from one that has no place in ours."""
+
+
 class TrainingError(VisionLoraError):
     """Training cannot go on."""

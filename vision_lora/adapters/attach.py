@@ -11,7 +11,13 @@ from torch import nn
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.deltas import Delta
 from vision_lora.adapters.layers import Adapted, Parameters, adapt, restore, sites
-from vision_lora.errors import AdapterError
+from vision_lora.errors import (
+    AdapterError,
+    AlreadyAttachedError,
+    AlreadyMergedError,
+    MismatchError,
+    WrongBaseError,
+)
 
 
 class Link(NamedTuple):
@@ -44,17 +50,19 @@ class AdapterSet:
         """Connect an adapter with the network; nothing is attached where this raises.
 
         Raises:
-            AdapterError: the name or the adapter is attached already, it was made for another base, it does not fit
-                a layer, or the network is merged.
+            AlreadyAttachedError: the name is taken, or the adapter has another one.
+            WrongBaseError: it was made for another base.
+            MismatchError: it does not fit a layer.
+            AlreadyMergedError: an adapter is merged into the network.
         """
         self._demand_unmerged("attach")
         if name in self.adapters:
-            raise AdapterError(f"an adapter named {name!r} is attached already: detach it or give another name")
+            raise AlreadyAttachedError(f"an adapter named {name!r} is attached already: detach it or give another name")
         if any(adapter is other for other in self.adapters.values()):
-            raise AdapterError(f"this adapter is attached already; it cannot be attached again as {name!r}")
+            raise AlreadyAttachedError(f"this adapter is attached already; it cannot be attached again as {name!r}")
         card = adapter.card
         if card.fingerprint != self.fingerprint:
-            raise AdapterError(
+            raise WrongBaseError(
                 f"the adapter was made for base {card.base} ({card.fingerprint[:12]}), not for this one "
                 f"({self.fingerprint[:12]}): load that base, or train an adapter for this one"
             )
@@ -95,7 +103,7 @@ class AdapterSet:
         self.active = name
 
     @contextmanager
-    def enabled(self, on: bool) -> Iterator[None]:
+    def enabled(self, on: bool) -> Iterator[None]:  # noqa: FBT001 - reads as `enabled(False)`
         """`enabled(False)`: the base pass for a while; `enabled(True)` changes nothing.
 
         Examples:
@@ -113,7 +121,8 @@ class AdapterSet:
         """Write the active adapter's effective weights into the network, and leave only plain layers.
 
         Raises:
-            AdapterError: an adapter is merged already, or none is active.
+            AlreadyMergedError: an adapter is merged already.
+            AdapterError: none is active.
         """
         self._demand_unmerged("merge")
         if self.active is None:
@@ -148,7 +157,9 @@ class AdapterSet:
 
     def _demand_unmerged(self, action: str) -> None:
         if self._merged is not None:
-            raise AdapterError(f"cannot {action}: adapter {self.active!r} is merged into the network; unmerge it first")
+            raise AlreadyMergedError(
+                f"cannot {action}: adapter {self.active!r} is merged into the network; unmerge it first"
+            )
 
 
 def _locate(layers: dict[str, nn.Module], site: str) -> tuple[nn.Module, str]:
@@ -157,7 +168,7 @@ def _locate(layers: dict[str, nn.Module], site: str) -> tuple[nn.Module, str]:
     for layer, key in ((layers.get(site), ""), (layers.get(name), part)):
         if layer is not None and key in sites(layer):
             return layer, key
-    raise AdapterError(f"layer {site} of the adapter is not in the network, or cannot be adapted")
+    raise MismatchError(f"layer {site} of the adapter is not in the network, or cannot be adapted")
 
 
 def _write(layer: nn.Module, parameters: Parameters) -> Parameters:

@@ -20,7 +20,7 @@ Config = TypeVar("Config")
 class _Parser(ArgumentParser):
     """Raises instead of printing usage: a verb prints one line."""
 
-    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         raise ConfigError(" ".join(message.split()))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from vision_lora.errors import ConfigError
 
 Method = Literal["lora", "full"]
-Variant = Literal["lora", "rslora", "dora", "ssf"]
+Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
 Placement = Literal["all", "neck", "head"]
 Mode = Literal["general", "defects", "both"]
 Split = Literal["train", "val", "test"]
@@ -20,7 +20,7 @@ def option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
-def demand(condition: bool, name: str, value: object, expected: str) -> None:
+def demand(condition: object, name: str, value: object, expected: str) -> None:
     """Raise a ConfigError that names the option, what was given and what was expected."""
     if not condition:
         raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {expected}")
@@ -38,7 +38,9 @@ class _Options:
             if name in given:
                 demand(given[name] >= 1, name, given[name], "1 or more")
         if (imgsz := given.get("imgsz")) is not None:
-            demand(32 <= imgsz <= 8192 and imgsz % 32 == 0, "imgsz", imgsz, "a multiple of 32 from 32 to 8192, in pixels")
+            demand(
+                32 <= imgsz <= 8192 and imgsz % 32 == 0, "imgsz", imgsz, "a multiple of 32 from 32 to 8192, in pixels"
+            )
         for name in ("confidence", "iou"):
             if name in given:
                 demand(0 <= given[name] <= 1, name, given[name], "0 to 1")
@@ -55,7 +57,9 @@ class TrainConfig(_Options):
     method: Method = option("lora", "lora trains an adapter; full trains every weight, to compare with")
     rank: int = option(8, "rank of the low-rank factors; capped where they would outgrow a layer's weight")
     alpha: float | None = option(None, "the low-rank part is scaled by alpha / rank; default: alpha = rank")
-    variant: Variant = option("lora", "kind of adapter: low-rank, rank-stabilised, weight-decomposed, scale and shift only")
+    variant: Variant = option(
+        "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
+    )
     placement: Placement = option("all", "which layers are adapted: all, neck (and head), head")
     epochs: int = option(20, "passes over the training pictures")
     imgsz: int = option(640, "side of the square pictures that the detector sees, pixels, a multiple of 32")
@@ -95,7 +99,9 @@ class EvaluateConfig(_Options):
     model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
     adapter: str | None = option(None, "adapter file; without it the detector's own classes are measured")
     split: Split = option("val", "split to measure")
-    imgsz: int | None = option(None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640")
+    imgsz: int | None = option(
+        None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
+    )
     batch: int = option(8, "pictures at once")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     json: str | None = option(None, "file for the result as JSON")
@@ -117,7 +123,9 @@ class PredictConfig(_Options):
     mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
     confidence: float = option(0.25, "lowest score that counts, 0 to 1")
     iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
-    imgsz: int | None = option(None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640")
+    imgsz: int | None = option(
+        None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
+    )
     batch: int = option(8, "pictures at once")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     out: str = option("runs/predict", "folder for the annotated pictures; where it exists a number is added")
@@ -128,6 +136,4 @@ class PredictConfig(_Options):
         super().__post_init__()
         demand(bool(self.source), "source", "(nothing)", "a picture, a folder or a video")
         demand(bool(self.model or self.adapter), "model", "(nothing)", "a checkpoint, or an adapter with --adapter")
-        demand(
-            self.mode != "defects" or self.adapter is not None, "mode", self.mode, "--adapter FILE beside it"
-        )
+        demand(self.mode != "defects" or self.adapter is not None, "mode", self.mode, "--adapter FILE beside it")

@@ -26,12 +26,16 @@ def pick_device(name: str) -> torch.device:
         ConfigError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"--device {name}: not usable on this machine; expected auto, cpu, cuda, cuda:1 or mps") from error
+        raise ConfigError(
+            f"--device {name}: not usable on this machine; expected auto, cpu, cuda, cuda:1 or mps"
+        ) from error
     return device
 
 
@@ -57,11 +61,13 @@ def make_fabric(device: str, precision: str) -> Fabric:
     if device.isdigit():
         count = int(device)
         if not 1 <= count <= torch.cuda.device_count():
-            raise ConfigError(f"--device {device}: this machine has {torch.cuda.device_count()} GPUs; expected 1 or more of them")
-        chosen, accelerator, devices = torch.device("cuda"), "cuda", list(range(count))
+            there = torch.cuda.device_count()
+            raise ConfigError(f"--device {device}: this machine has {there} GPUs; expected 1 or more of them")
+        chosen = torch.device("cuda")
+        devices: list[int] | int = list(range(count))
     else:
         chosen = pick_device(device)
-        accelerator, devices = chosen.type, [chosen.index or 0] if chosen.type == "cuda" else 1
+        devices = [chosen.index or 0] if chosen.type == "cuda" else 1
     if precision == "auto":
         precision = "bf16" if has_bf16(chosen) else "fp32"
     if precision == "fp16" and chosen.type == "cpu":
@@ -71,4 +77,4 @@ def make_fabric(device: str, precision: str) -> Fabric:
         "bf16": Autocast("bf16-mixed", chosen.type),
         "fp16": Autocast("16-mixed", chosen.type),
     }
-    return Fabric(accelerator=accelerator, devices=devices, plugins=plugins[precision])
+    return Fabric(accelerator=chosen.type, devices=devices, plugins=plugins[precision])

@@ -56,10 +56,10 @@ class Terminal:
             speed=row["images_per_second"],
         )
 
-    def validated(self, row: Mapping[str, float], best: bool) -> None:
+    def validated(self, row: Mapping[str, float], *, best: bool) -> None:
         self.console.print(
-            f"epoch {int(row['epoch']):3d}  {_losses(row)}  val mAP50-95 {row['map50_95']:.4f}  mAP50 {row['map50']:.4f}  "
-            f"{row['images_per_second']:.1f} images/s{'  best' if best else ''}"
+            f"epoch {int(row['epoch']):3d}  {_losses(row)}  val mAP50-95 {row['map50_95']:.4f}  "
+            f"mAP50 {row['map50']:.4f}  {row['images_per_second']:.1f} images/s{'  best' if best else ''}"
         )
 
 
@@ -73,7 +73,8 @@ def run(config: TrainConfig, console: Console) -> None:
     finally:
         terminal.progress.stop()
     values = summary.values
-    console.print(f"\nval mAP50-95 {values['map50_95']:.4f}  mAP50 {values['map50']:.4f}  (epoch {values['best_epoch']})")
+    scores = f"val mAP50-95 {values['map50_95']:.4f}  mAP50 {values['map50']:.4f}"
+    console.print(f"\n{scores}  (epoch {values['best_epoch']})")
     for name, result in values["per_class"].items():
         if result["boxes"]:
             console.print(f"  {name:<20} mAP50-95 {result['map50_95']:.4f}  mAP50 {result['map50']:.4f}")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from vision_lora.adapters.deltas import Delta, NewRows
-from vision_lora.adapters.layers import sites
 from vision_lora.adapters.plan import Plan, make_delta
 
 
@@ -56,15 +55,9 @@ class Adapter(nn.Module):
         self.card = card
 
     @classmethod
-    def from_plan(cls, network: nn.Module, plan: Plan, card: Card) -> Adapter:
-        """A new adapter for a network: it changes none of its outputs, the new classes' rows aside."""
-        biases = {
-            f"{name}.{part}" if part else name: site.bias is not None
-            for name, layer in network.named_modules()
-            for part, site in sites(layer).items()
-        }
-        deltas = {entry.site: make_delta(entry, alpha=card.alpha, bias=biases[entry.site]) for entry in plan.adapted}
-        return cls(deltas, card)
+    def from_plan(cls, plan: Plan, card: Card) -> Adapter:
+        """A new adapter: it changes none of the network's outputs, the new classes' rows aside."""
+        return cls({entry.site: make_delta(entry, alpha=card.alpha) for entry in plan.adapted}, card)
 
     @property
     def deltas(self) -> dict[str, Delta]:
@@ -80,7 +73,7 @@ class Adapter(nn.Module):
         """Learned numbers by part: low-rank factors, scale and shift, new class rows."""
         counts = {"low-rank factors": 0, "scale and shift": 0, "new class rows": 0}
         for delta in self.deltas.values():
-            for name, parameter in delta.named_parameters():
+            for name, parameter in delta.learned().items():
                 part = "scale and shift" if name in ("gain", "shift") else "low-rank factors"
                 counts["new class rows" if isinstance(delta, NewRows) else part] += parameter.numel()
         return counts

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from vision_lora.errors import AdapterError
+from vision_lora.errors import AdapterError, MismatchError
 
 
 def max_rank(rows: int, columns: int) -> int:
@@ -34,8 +34,12 @@ class Delta(nn.Module):
     def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         raise NotImplementedError(type(self).__name__)
 
+    def learned(self) -> dict[str, Tensor]:
+        """The parameters that training changes, by name."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
     def check(self, weight: Tensor, layer: str) -> None:
-        """Raise AdapterError where this delta cannot change `weight` (rows, columns) of `layer`."""
+        """Raise MismatchError where this delta cannot change `weight` (rows, columns) of `layer`."""
 
 
 class ScaleShift(Delta):
@@ -53,6 +57,11 @@ class ScaleShift(Delta):
         self.gain = nn.Parameter(torch.zeros(rows))
         self.shift = nn.Parameter(torch.zeros(rows)) if bias else None
 
+    @classmethod
+    def build(cls, rows: int, columns: int, rank: int, alpha: float, *, bias: bool) -> ScaleShift:  # noqa: ARG003
+        """A new delta for a weight (rows, columns); each variant takes what it needs."""
+        return cls(rows, bias=bias)
+
     def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         gain = 1 + self.gain
         return weight * gain[:, None], self.shifted(bias, gain)
@@ -65,7 +74,7 @@ class ScaleShift(Delta):
 
     def check(self, weight: Tensor, layer: str) -> None:
         if len(self.gain) != len(weight):
-            raise AdapterError(f"layer {layer}: the adapter has {len(self.gain)} output channels, not {len(weight)}")
+            raise MismatchError(f"layer {layer}: the adapter has {len(self.gain)} output channels, not {len(weight)}")
 
 
 class LowRank(ScaleShift):
@@ -96,6 +105,11 @@ class LowRank(ScaleShift):
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
         self.alpha = alpha
 
+    @classmethod
+    def build(cls, rows: int, columns: int, rank: int, alpha: float, *, bias: bool) -> LowRank:
+        """A new delta for a weight (rows, columns)."""
+        return cls(rows, columns, rank, alpha, bias=bias)
+
     @property
     def rank(self) -> int:
         """Columns of B."""
@@ -107,7 +121,7 @@ class LowRank(ScaleShift):
         return self.alpha / self.rank
 
     def low_rank(self) -> Tensor:
-        """s·B·A, (rows, columns), in full precision also under autocast: the merged weight has to be the trained one."""
+        """s·B·A, (rows, columns); in full precision also under autocast, as the merged weight will be."""
         with torch.autocast(self.up.device.type, enabled=False):
             return (self.up * self.strength) @ self.down
 
@@ -118,13 +132,13 @@ class LowRank(ScaleShift):
     def check(self, weight: Tensor, layer: str) -> None:
         super().check(weight, layer)
         if self.down.shape[1] != weight.shape[1]:
-            raise AdapterError(
-                f"layer {layer}: the adapter was made for {self.down.shape[1]} inputs per channel, not {weight.shape[1]}"
+            raise MismatchError(
+                f"layer {layer}: the adapter has {self.down.shape[1]} inputs per output channel, not {weight.shape[1]}"
             )
 
 
 class RankStabilised(LowRank):
-    """Low rank with s = alpha / sqrt(rank), so that high ranks keep learning (Kalajdzievski 2023, rsLoRA, eq. 4)."""
+    """Low rank with s = alpha / sqrt(rank): high ranks keep learning (Kalajdzievski 2023, rsLoRA, eq. 4)."""
 
     variant = "rslora"
 
@@ -149,6 +163,19 @@ class WeightDecomposed(LowRank):
         current = torch.linalg.vector_norm(direction.detach(), dim=1)
         ratio = torch.where((current > 0) & (length > 0), length / current.clamp_min(1e-30), 1.0)
         return direction * (ratio * gain)[:, None], self.shifted(bias, gain)
+
+
+class FrozenDown(LowRank):
+    """Low rank whose A stays at its random start (Zhang et al. 2023, LoRA-FA).
+
+    Half the parameters, and a backward that does not need the layer's input: see `vision_lora.adapters.input_free`.
+    """
+
+    variant = "lora-fa"
+
+    def __init__(self, rows: int, columns: int, rank: int, alpha: float, *, bias: bool = True) -> None:
+        super().__init__(rows, columns, rank, alpha, bias=bias)
+        self.down.requires_grad_(False)
 
 
 class NewRows(Delta):
@@ -180,11 +207,11 @@ class NewRows(Delta):
 
     def check(self, weight: Tensor, layer: str) -> None:
         if self.weight.shape[1] != weight.shape[1]:
-            raise AdapterError(
+            raise MismatchError(
                 f"layer {layer}: the adapter's class rows have {self.weight.shape[1]} inputs, not {weight.shape[1]}"
             )
 
 
 VARIANTS: dict[str, type[ScaleShift]] = {
-    kind.variant: kind for kind in (LowRank, RankStabilised, WeightDecomposed, ScaleShift)
+    kind.variant: kind for kind in (LowRank, RankStabilised, WeightDecomposed, FrozenDown, ScaleShift)
 }

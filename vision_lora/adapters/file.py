@@ -57,7 +57,11 @@ def load_adapter(path: Path | str) -> Adapter:
     card = _card(path, header["card"])
     deltas: dict[str, Delta] = {}
     for site, variant in header["layers"].items():
-        own = {name.removeprefix(f"{site}."): tensors.pop(name) for name in list(tensors) if name.rpartition(".")[0] == site}
+        own = {
+            name.removeprefix(f"{site}."): tensors.pop(name)
+            for name in list(tensors)
+            if name.rpartition(".")[0] == site
+        }
         deltas[site] = _delta(path, site, variant, own, card)
     if tensors:
         raise AdapterError(f"{path}: altered: tensor {next(iter(tensors))} belongs to no layer of the header")
@@ -90,7 +94,9 @@ def _card(path: Path, values: Any) -> Card:
     names = values["names"]
     texts = [values["family"], values["base"], values["fingerprint"], *(names if isinstance(names, list) else [0])]
     if not all(isinstance(text, str) for text in texts) or not names or len(set(names)) < len(names):
-        raise AdapterError(f"{path}: altered: the header's card needs texts, and class names that are not empty or double")
+        raise AdapterError(
+            f"{path}: altered: the header's card needs texts, and class names that are not empty or double"
+        )
     numbers = (values["alpha"], values.get("imgsz", 640))
     if not all(isinstance(number, (int, float)) and 0 < number < 1e6 for number in numbers):
         raise AdapterError(f"{path}: altered: alpha and imgsz have to be positive numbers")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vision_lora.adapters import input_free
 from vision_lora.adapters.deltas import Delta
 
 Parameters = dict[str, Tensor | None]
@@ -88,7 +89,7 @@ class Adapted(nn.Module):
 class AdaptedConv2d(Adapted, nn.Conv2d):
     """Convolution: dense, grouped, depthwise, strided, dilated, with any padding mode.
 
-    A grouped weight (out, in / groups, k, k) has rows of in / groups · k · k numbers, so B·A is block-diagonal by itself.
+    A grouped weight (out, in / groups, k, k) has rows of in / groups · k · k numbers: B·A is block-diagonal by itself.
     """
 
     plain = nn.Conv2d
@@ -106,8 +107,12 @@ class AdaptedConv2d(Adapted, nn.Conv2d):
         """Convolve (B, in, H, W) to (B, out, H', W')."""
         if not self.active:
             return super().forward(input)
+        delta = self.active[""]
+        if torch.is_grad_enabled() and input_free.applies(self, delta):
+            return input_free.run(self, delta, self.weight.flatten(1), input)  # type: ignore[arg-type]
         effective = self.effective()
-        return self._conv_forward(input, effective["weight"], effective["bias"])  # type: ignore[arg-type]
+        output: Tensor = self._conv_forward(input, effective["weight"], effective["bias"])  # type: ignore[arg-type]
+        return output
 
 
 class AdaptedConvTranspose2d(Adapted, nn.ConvTranspose2d):
@@ -150,6 +155,9 @@ class AdaptedLinear(Adapted, nn.Linear):
         """Map (..., in) to (..., out)."""
         if not self.active:
             return super().forward(input)
+        delta = self.active[""]
+        if torch.is_grad_enabled() and input_free.applies(self, delta):
+            return input_free.run(self, delta, self.weight, input)  # type: ignore[arg-type]
         effective = self.effective()
         return F.linear(input, effective["weight"], effective["bias"])  # type: ignore[arg-type]
 
@@ -194,9 +202,13 @@ class AdaptedMultiheadAttention(Adapted, nn.MultiheadAttention):
         return (self, self.out_proj)
 
 
-ADAPTED: dict[type[nn.Module], type[Adapted]] = {
-    kind.plain: kind for kind in (AdaptedConv2d, AdaptedConvTranspose2d, AdaptedLinear, AdaptedMultiheadAttention)
-}
+_KINDS: tuple[type[Adapted], ...] = (
+    AdaptedConv2d,
+    AdaptedConvTranspose2d,
+    AdaptedLinear,
+    AdaptedMultiheadAttention,
+)
+ADAPTED: dict[type[nn.Module], type[Adapted]] = {kind.plain: kind for kind in _KINDS}
 
 
 def sites(layer: nn.Module) -> dict[str, Site]:
@@ -219,7 +231,7 @@ def restore(layer: Adapted) -> None:
     """Undo `adapt`: the layer is of its plain class again, its parameters untouched."""
     for name in ("active", "_kept"):
         del layer.__dict__[name]
-    layer.__class__ = layer.plain
+    layer.__class__ = layer.plain  # type: ignore[assignment]
 
 
 @contextmanager

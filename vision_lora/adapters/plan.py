@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from vision_lora.adapters.deltas import VARIANTS, Delta, NewRows, ScaleShift, max_rank
@@ -24,6 +25,8 @@ class Entry:
         rank: rank of its low-rank factors, 0 without.
         parameters: numbers that training learns here.
         reason: why it is treated so.
+        bias: whether the layer has a bias.
+        new_rows: rows of new classes that it gets.
     """
 
     site: str
@@ -33,6 +36,8 @@ class Entry:
     rank: int
     parameters: int
     reason: str
+    bias: bool = False
+    new_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,28 +91,36 @@ def make_plan(
     Raises:
         AdapterError: the rank is below 1, the variant unknown, a named layer missing, or no layer matched.
     """
-    if rank < 1:
-        raise AdapterError(f"rank {rank}: expected 1 or more; give --rank 8, or --variant ssf for no low-rank part")
-    if variant not in VARIANTS:
-        raise AdapterError(f"variant {variant!r} is unknown: expected one of {', '.join(VARIANTS)}")
     fixed = fixed or {}
     modules = dict(network.named_modules())
-    if missing := sorted(set(class_layers) - modules.keys()):
-        raise AdapterError(f"layer {missing[0]} for the new classes is not in the network")
+    _check(rank, variant, set(class_layers) - modules.keys())
+
+    def treat(layer: str, name: str, site: Site) -> Entry:
+        if layer in fixed:
+            return _left(name, site, fixed[layer])
+        if layer in class_layers:
+            reason = f"{len(site.rows)} old rows stay, new ones beside them"
+            return _adapted(name, site, NewRows.variant, 0, reason, new_classes)
+        if not within(layer):
+            return _left(name, site, "outside the placement")
+        if site.depthwise:
+            return _adapted(name, site, ScaleShift.variant, 0, "depthwise: scale and shift")
+        if variant == ScaleShift.variant:
+            return _adapted(name, site, variant, 0, "")
+        capped = min(rank, max_rank(*site.rows.shape))
+        reason = "" if capped == rank else f"rank capped from {rank}: the factors would outgrow the weight"
+        return _adapted(name, site, variant, capped, reason)
+
     entries: list[Entry] = []
-    inside: tuple[str, ...] = ()  # names of layers whose children belong to them (attention's out_proj)
+    inner: set[str] = set()  # layers that belong to another one: attention's out_proj
     for name, layer in modules.items():
-        if name.startswith(inside) and inside:
+        if name in inner:
             continue
         found = sites(layer)
-        if found:
-            inside = (*inside, f"{name}.") if any(found) else inside
-            for part, site in found.items():
-                entries.append(
-                    _entry(_join(name, part), name, site, rank, variant, name in class_layers, new_classes, fixed, within)
-                )
-        elif any(True for _ in layer.parameters(recurse=False)):
-            size = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
+        inner.update(f"{name}.{child}" for child, _ in layer.named_modules() if child and found)
+        entries += [treat(name, f"{name}.{part}" if part else name, site) for part, site in found.items()]
+        size = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
+        if size and not found:
             kind = type(layer).__name__
             entries.append(Entry(name, kind, (size,), "", 0, 0, fixed.get(name, f"no weight matrix: {kind} stays")))
     plan = Plan(tuple(entries))
@@ -116,47 +129,37 @@ def make_plan(
     return plan
 
 
-def make_delta(entry: Entry, *, alpha: float, bias: bool = True) -> Delta:
+def make_delta(entry: Entry, *, alpha: float) -> Delta:
     """A new delta for a planned entry; it changes nothing before training, new rows aside."""
-    rows, columns = entry.shape
-    if entry.variant == NewRows.variant:
-        return NewRows(entry.parameters // (columns + 1), columns)
-    if entry.variant == ScaleShift.variant:
-        return ScaleShift(rows, bias=bias)
-    return VARIANTS[entry.variant](rows, columns, entry.rank, alpha, bias=bias)
+    return _build(entry.variant, entry.shape, entry.rank, alpha, entry.new_rows, bias=entry.bias)
 
 
-def _entry(
-    site_name: str,
-    layer: str,
-    site: Site,
-    rank: int,
-    variant: str,
-    is_class_layer: bool,
-    new_classes: int,
-    fixed: Mapping[str, str],
-    within: Callable[[str], bool],
-) -> Entry:
-    rows, columns = site.rows.shape
-    shape = (rows, columns)
-    if layer in fixed:
-        return Entry(site_name, site.kind, shape, "", 0, 0, fixed[layer])
-    if is_class_layer:
-        size = new_classes * (columns + 1)
-        return Entry(site_name, site.kind, shape, NewRows.variant, 0, size, f"{rows} old rows stay, new ones beside them")
-    if not within(layer):
-        return Entry(site_name, site.kind, shape, "", 0, 0, "outside the placement")
-    if site.depthwise:
-        return Entry(site_name, site.kind, shape, ScaleShift.variant, 0, 2 * rows, "depthwise: scale and shift")
-    if variant == ScaleShift.variant:
-        return Entry(site_name, site.kind, shape, variant, 0, 2 * rows, "")
-    capped = min(rank, max_rank(rows, columns))
-    reason = "" if capped == rank else f"rank capped from {rank}: the factors would outgrow the weight"
-    return Entry(site_name, site.kind, shape, variant, capped, capped * (rows + columns) + 2 * rows, reason)
+def _build(variant: str, shape: tuple[int, ...], rank: int, alpha: float, new_rows: int, *, bias: bool) -> Delta:
+    rows, columns = shape
+    if variant == NewRows.variant:
+        return NewRows(new_rows, columns)
+    return VARIANTS[variant].build(rows, columns, rank, alpha, bias=bias)
 
 
-def _join(layer: str, part: str) -> str:
-    return f"{layer}.{part}" if part else layer
+def _adapted(name: str, site: Site, variant: str, rank: int, reason: str, new_rows: int = 0) -> Entry:
+    shape, bias = tuple(site.rows.shape), site.bias is not None
+    with torch.device("meta"):  # counts without memory
+        delta = _build(variant, shape, rank, 1.0, new_rows, bias=bias)
+    size = sum(parameter.numel() for parameter in delta.learned().values())
+    return Entry(name, site.kind, shape, variant, rank, size, reason, bias, new_rows)
+
+
+def _check(rank: int, variant: str, missing: set[str]) -> None:
+    if rank < 1:
+        raise AdapterError(f"rank {rank}: expected 1 or more; give --rank 8, or --variant ssf for no low-rank part")
+    if variant not in VARIANTS:
+        raise AdapterError(f"variant {variant!r} is unknown: expected one of {', '.join(VARIANTS)}")
+    if missing:
+        raise AdapterError(f"layer {min(missing)} for the new classes is not in the network")
+
+
+def _left(name: str, site: Site, reason: str) -> Entry:
+    return Entry(name, site.kind, tuple(site.rows.shape), "", 0, 0, reason)
 
 
 def _treatment(entry: Entry) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -138,9 +137,7 @@ class Detector(ABC):
         for adapter in self.adapters.adapters.values():
             adapter.to(device)
 
-    def plan(
-        self, classes: int, *, rank: int = 8, variant: str = "lora", placement: Placement = "all"
-    ) -> Plan:
+    def plan(self, classes: int, *, rank: int = 8, variant: str = "lora", placement: Placement = "all") -> Plan:
         """Which layers an adapter for so many new classes would change, and why not the others."""
         if placement not in PLACEMENTS:
             raise ConfigError(f"placement {placement!r} is unknown: expected one of {', '.join(PLACEMENTS)}")
@@ -183,7 +180,7 @@ class Detector(ABC):
             raise AdapterError(f"new classes {list(names)}: expected at least one, each name once")
         plan = self.plan(len(names), rank=rank, variant=variant, placement=placement)
         card = Card(self.family, self.base, self.fingerprint, tuple(names), float(alpha or rank), imgsz)
-        adapter = Adapter.from_plan(self.network, plan, card)
+        adapter = Adapter.from_plan(plan, card)
         with torch.no_grad():
             for layer, rows in adapter.class_rows.items():
                 self.initialise_rows(rows.weight, rows.bias, layer)

@@ -16,7 +16,8 @@ def fold_batchnorm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         conv: convolution, with or without bias.
         norm: BatchNorm over its output channels, with running statistics.
     """
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     mean, variance = norm.running_mean.double(), norm.running_var.double()
     gamma = torch.ones_like(mean) if norm.weight is None else norm.weight.detach().double()
     beta = torch.zeros_like(mean) if norm.bias is None else norm.bias.detach().double()

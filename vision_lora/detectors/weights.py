@@ -60,7 +60,16 @@ def load_network(path: Path) -> nn.Module:
     """
     try:
         checkpoint, _ = torch_safe_load(str(path), safe_only=True)
-    except (TypeError, RuntimeError, ImportError, AttributeError, KeyError, OSError, EOFError, pickle.PickleError) as error:
+    except (
+        TypeError,
+        RuntimeError,
+        ImportError,
+        AttributeError,
+        KeyError,
+        OSError,
+        EOFError,
+        pickle.PickleError,
+    ) as error:
         raise CheckpointError(_reason(path, error)) from error
     network = checkpoint.get("ema") or checkpoint.get("model") if isinstance(checkpoint, dict) else None
     if not isinstance(network, nn.Module):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision  # noqa: F401 - Ultralytics takes torchvision's NMS only where it is imported, and else a Python loop
@@ -21,12 +21,11 @@ from vision_lora.errors import CheckpointError
 # isort: split
 # After `weights`, which sets how Ultralytics behaves.
 import ultralytics
-from ultralytics.cfg import DEFAULT_CFG_DICT
 from ultralytics.nn.modules import Conv, ConvTranspose, Detect, RepConv, v10Detect
 from ultralytics.nn.modules.block import RepVGGDW
 from ultralytics.nn.modules.conv import Conv2
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import IterableSimpleNamespace
+from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 from ultralytics.utils.loss import E2ELoss
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.torch_utils import fuse_deconv_and_bn
@@ -50,11 +49,12 @@ class YoloDetector(Detector):
     family = "ultralytics-yolo"
 
     def __init__(self, network: DetectionModel, base: str) -> None:
-        self.head: Detect = network.model[-1]
+        self._net = cast(Any, network)  # Ultralytics' classes carry no types
+        self.head: Any = self._net.model[-1]
         self._criterion: Any = None
         self._criterion_classes = 0
         self._epoch, self._epochs = 0, 1
-        super().__init__(network, [network.names[index] for index in range(self.head.nc)], base)
+        super().__init__(network, [self._net.names[index] for index in range(self.head.nc)], base)
 
     @classmethod
     def load(cls, name: str, *, fold: bool = True) -> YoloDetector:
@@ -67,12 +67,13 @@ class YoloDetector(Detector):
         Raises:
             CheckpointError: missing, broken or unsafe file, or no detection network.
         """
+        network: Any
         if name.endswith((".yaml", ".yml")):
             network, base = _from_architecture(name), Path(name).name
         else:
             path = weights.find_checkpoint(name)
             network, base = weights.load_network(path), path.name
-        head = network.model[-1] if hasattr(network, "model") else None
+        head: Any = cast(Any, network).model[-1] if isinstance(network, DetectionModel) else network
         if not isinstance(network, DetectionModel) or type(head) not in (Detect, v10Detect):
             raise CheckpointError(
                 f"{name}: a {type(network).__name__} with a {type(head).__name__} head, not a supported detector; "
@@ -97,10 +98,10 @@ class YoloDetector(Detector):
     def stage(self, layer: str) -> str:
         parts = layer.split(".")
         index = int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
-        if index == len(self.network.model) - 1:  # type: ignore[arg-type]
+        if index == len(self._net.model) - 1:
             return "head"
         # An architecture file lists the backbone's layers first.
-        return "backbone" if index < len(self.network.yaml["backbone"]) else "neck"  # type: ignore[index, arg-type]
+        return "backbone" if index < len(self._net.yaml["backbone"]) else "neck"
 
     def initialise_rows(self, weight: Tensor, bias: Tensor, layer: str) -> None:
         level = int(layer.split(".")[-2])
@@ -117,8 +118,8 @@ class YoloDetector(Detector):
         """Ultralytics' loss for the classes of the active pass, at the present point of its schedule."""
         if self._criterion is None or self._criterion_classes != self.head.nc:
             # The loss reads its gains and the length of its schedule from the network.
-            self.network.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, "epochs": self._epochs})
-            self._criterion = self.network.init_criterion()  # type: ignore[operator]
+            self._net.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, "epochs": self._epochs})
+            self._criterion = self._net.init_criterion()
             self._criterion_classes = self.head.nc
         if isinstance(self._criterion, E2ELoss):
             # NMS-free heads move from the one-to-many to the one-to-one branch over the epochs.
@@ -166,15 +167,15 @@ class YoloDetector(Detector):
             assert new.bias is not None
             with torch.no_grad():
                 self.initialise_rows(new.weight.flatten(1), new.bias, layer)
-            self.network.get_submodule(parent)[int(index)] = new  # type: ignore[operator]
+            self._net.get_submodule(parent)[int(index)] = new
         self.names = tuple(names)
-        self.network.names = dict(enumerate(names))
-        self.network.yaml["nc"] = len(names)  # type: ignore[index]
+        self._net.names = dict(enumerate(names))
+        self._net.yaml["nc"] = len(names)
         self.classes_changed(len(names))
 
     def save_checkpoint(self, path: Path) -> None:
         """Write the network as a checkpoint that `ultralytics.YOLO` and `load` open."""
-        network = copy.deepcopy(self.network).eval()
+        network = copy.deepcopy(self._net).eval()
         network.names = dict(enumerate(self.names))
         network.args = dict(DEFAULT_CFG_DICT, task="detect", model=self.base)
         checkpoint = {
@@ -189,7 +190,7 @@ class YoloDetector(Detector):
 
     @property
     def _head_name(self) -> str:
-        return f"model.{len(self.network.model) - 1}"  # type: ignore[arg-type]
+        return f"model.{len(self._net.model) - 1}"
 
 
 def fold_network(network: nn.Module) -> None:
@@ -218,7 +219,9 @@ def _from_architecture(name: str) -> DetectionModel:
     try:
         return DetectionModel(name, verbose=False).eval()
     except FileNotFoundError as error:
-        raise CheckpointError(f"{name}: no such architecture; expected a path, or a name such as yolo11n.yaml") from error
+        raise CheckpointError(
+            f"{name}: no such architecture; expected a path, or a name such as yolo11n.yaml"
+        ) from error
 
 
 def _prior(weight: Tensor, bias: Tensor, stride: float) -> None:

@@ -69,7 +69,7 @@ def open_files(source: str) -> FileSource:
     path = Path(source)
     if path.is_file():
         if path.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            raise DataError(f"{source}: a {path.suffix or 'nameless'} file; expected a picture, a video, or a folder of them")
+            raise DataError(f"{source}: neither picture nor video by its ending; expected one, or a folder of them")
         return FileSource(path.parent, [path], [])
     if not path.is_dir():
         raise DataError(f"{source}: no such file or folder; expected a picture, a video, or a folder of them")

@@ -29,7 +29,7 @@ class Listener(Protocol):
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
         """After each step, with the epoch's mean losses and `images_per_second`."""
 
-    def validated(self, row: Mapping[str, float], best: bool) -> None:
+    def validated(self, row: Mapping[str, float], *, best: bool) -> None:
         """After each epoch, with everything that `results.csv` holds."""
 
 
@@ -117,7 +117,8 @@ def fit(
             for index, batch in enumerate(batches):
                 batch = batch.to(fabric.device, non_blocking=True)
                 began = time.perf_counter()
-                lr = schedule(epoch * len(batches) + index, config.epochs * len(batches), warmup) * learning_rate(config)
+                done, steps = epoch * len(batches) + index, config.epochs * len(batches)
+                lr = learning_rate(config) * schedule(done, steps, warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 losses = step(batch.images, batch.targets)
@@ -148,7 +149,7 @@ def fit(
                 save("last")
             if fabric.is_global_zero:
                 _save_state(state_file, learned, optimizer, ema, history)
-            listener.validated(history.rows[-1], best)
+            listener.validated(history.rows[-1], best=best)
             if epoch + 1 - history.best_epoch >= config.patience:
                 break
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.plan import Plan
-from vision_lora.config import TrainConfig
+from vision_lora.config import Mode, TrainConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
@@ -70,9 +70,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
     plan: Plan | None = None
     learned: nn.Module
     if config.method == "lora":
-        plan = detector.plan(
-            len(dataset.names), rank=config.rank, variant=config.variant, placement=config.placement
-        )
+        plan = detector.plan(len(dataset.names), rank=config.rank, variant=config.variant, placement=config.placement)
         learned = adapter = detector.new_adapter(
             dataset.names,
             rank=config.rank,
@@ -89,7 +87,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
         for layer in detector.fixed_layers():
             detector.network.get_submodule(layer).requires_grad_(False)
         counts = {"whole network": sum(p.numel() for p in learned.parameters() if p.requires_grad)}
-    mode = "defects" if adapter else "general"
+    mode: Mode = "defects" if adapter else "general"
 
     batches = train_loader(
         train_samples,

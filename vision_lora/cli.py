@@ -43,6 +43,8 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
         text = item.metadata["help"]
         if hints[item.name] is bool:
             parser.add_argument(flag, action="store_true", help=text)
+        elif item.metadata["positional"]:
+            parser.add_argument(item.name, type=hints[item.name], nargs="?", default=item.default, help=text)
         else:
             parser.add_argument(flag, type=hints[item.name], default=item.default, help=text)
     given = parser.parse_args(list(sys.argv[1:] if argv is None else argv))

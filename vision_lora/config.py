@@ -13,11 +13,18 @@ Placement = Literal["all", "neck", "head"]
 Mode = Literal["general", "defects", "both"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+ExportFormat = Literal["pt", "onnx", "openvino"]
 
 
-def option(default: Any, text: str) -> Any:
-    """A field with its default and its line in `--help`, which names the unit where there is one."""
-    return field(default=default, metadata={"help": text})
+def option(default: Any, text: str, *, positional: bool = False) -> Any:
+    """A field with its default and its line in `--help`, which names the unit where there is one.
+
+    Args:
+        default: its value where it is not given.
+        text: its line.
+        positional: whether it is given without its name.
+    """
+    return field(default=default, metadata={"help": text, "positional": positional})
 
 
 def demand(condition: object, name: str, value: object, expected: str) -> None:
@@ -137,3 +144,35 @@ class PredictConfig(_Options):
         demand(bool(self.source), "source", "(nothing)", "a picture, a folder or a video")
         demand(bool(self.model or self.adapter), "model", "(nothing)", "a checkpoint, or an adapter with --adapter")
         demand(self.mode != "defects" or self.adapter is not None, "mode", self.mode, "--adapter FILE beside it")
+
+
+@dataclass(frozen=True)
+class ExportConfig(_Options):
+    """Write one plain network for deployment: the base with the adapter merged into it."""
+
+    model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
+    adapter: str | None = option(None, "adapter file; without it the base itself is exported")
+    format: ExportFormat = option("onnx", "pt opens in ultralytics.YOLO; onnx is one file; openvino is .xml beside .bin")
+    imgsz: int | None = option(
+        None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
+    )
+    out: str = option("", "file to write, with the format's own ending: .pt, .onnx, .xml (required)")
+    exist_ok: bool = option(False, "replace the file where it exists")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ending = {"pt": ".pt", "onnx": ".onnx", "openvino": ".xml"}[self.format]
+        demand(self.out.endswith(ending), "out", self.out or "(nothing)", f"a file that ends in {ending}")
+        demand(bool(self.model or self.adapter), "model", "(nothing)", "a checkpoint, or an adapter with --adapter")
+
+
+@dataclass(frozen=True)
+class InspectConfig(_Options):
+    """Look into an adapter file: what it learned, how much it changes each layer, and whether it fits a base."""
+
+    file: str = option("", "adapter file (required)", positional=True)
+    model: str | None = option(None, "base to hold it against: path or official name; adds each change's relative size")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(bool(self.file), "file", "(nothing)", "the path of an adapter file")

@@ -152,7 +152,7 @@ class ExportConfig(_Options):
 
     model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
     adapter: str | None = option(None, "adapter file; without it the base itself is exported")
-    format: ExportFormat = option("onnx", "pt opens in ultralytics.YOLO; onnx is one file; openvino is .xml beside .bin")
+    format: ExportFormat = option("onnx", "pt opens in ultralytics.YOLO; onnx is one file; openvino is .xml and .bin")
     imgsz: int | None = option(
         None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
     )
@@ -176,3 +176,21 @@ class InspectConfig(_Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.file), "file", "(nothing)", "the path of an adapter file")
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig(_Options):
+    """Measure time and memory of training and inference on the CPU, all methods side by side."""
+
+    model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
+    imgsz: int = option(640, "side of the square pictures, pixels, a multiple of 32")
+    batch: int = option(4, "pictures in a training step")
+    rank: int = option(8, "rank of the adapters")
+    threads: int = option(2, "CPU threads")
+    repeats: int = option(9, "turns; in each, every method runs once, and medians over the turns are reported")
+    seed: int = option(0, "seed of pictures and initial weights")
+    json: str | None = option(None, "file for the rows as JSON")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(self.threads >= 1, "threads", self.threads, "1 or more")

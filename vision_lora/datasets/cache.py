@@ -42,7 +42,7 @@ class PictureCache:
         shape = (len(samples), imgsz, imgsz, 3)
         size = int(np.prod(shape, dtype=np.int64))
         if size <= budget_gib * 2**30 and size < _free_shared_memory():
-            self.pictures = torch.empty(shape, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+            self.pictures = torch.empty(shape, dtype=torch.uint8).share_memory_()
         else:
             self.pictures = _mapped_file(self, shape, size)
         self.scales = torch.zeros(len(samples))

@@ -7,9 +7,14 @@ fine one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,14 +22,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vision_lora.errors import DataError
+from vision_lora.images import read_image
+
 SIDE = 200  # pixels of the fine squares
-_COARSE = 40  # pixels of the coarse ones
+_COARSE = 32  # pixels of the coarse ones
 _MAX_SHIFT = 0.4  # of the side: beyond it the shared area is too small to tell
-_PROMISING = 0.55  # coarse correlation above which a pair is measured; true overlaps lose some to half-pixel shifts
-_BLOCK = 512  # pictures a matrix product: bounds the memory, whatever the number of pictures
+_PROMISING = 0.5  # coarse correlation above which a pair is measured; true overlaps lose some to half-pixel shifts
+_BLOCK = 1024  # pictures a matrix product: bounds the memory, whatever the number of pictures
 _MIN_CONTRAST = 1.0  # grey levels of fine structure below which there is nothing to recognise
 
 Squares = NDArray[np.uint8]
+_Candidate = tuple[int, int, int, int]  # two pictures, and the shift (dy, dx) in fine pixels
+_REACH = int(_MAX_SHIFT * _COARSE)
+# The second half is the first one turned round, in the same order.
+_HALF = [(dy, dx) for dy in range(_REACH + 1) for dx in range(-_REACH, _REACH + 1) if (dy, dx) > (0, 0)]
+_SHIFTS = [(0, 0), *_HALF, *((-dy, -dx) for dy, dx in _HALF)]
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,30 @@ def square(image: NDArray[np.uint8]) -> Squares:
     return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+def read_squares(paths: Sequence[Path]) -> tuple[Squares, dict[int, str]]:
+    """Decode pictures for `find_overlaps`.
+
+    Args:
+        paths: the pictures' files.
+
+    Returns:
+        The squares, (n, SIDE, SIDE) uint8, and why a picture could not be decoded, by index; its square is black.
+    """
+    squares = np.zeros((len(paths), SIDE, SIDE), np.uint8)
+    errors: dict[int, str] = {}
+
+    def read(index: int) -> None:
+        try:
+            squares[index] = square(read_image(paths[index]))
+        except DataError as error:
+            errors[index] = str(error)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(read, range(len(paths))):
+            pass
+    return squares, errors
+
+
 def find_overlaps(squares: Squares, *, threshold: float = 0.8) -> list[Overlap]:
     """Find every pair of pictures that overlap.
 
@@ -66,16 +103,18 @@ def find_overlaps(squares: Squares, *, threshold: float = 0.8) -> list[Overlap]:
         The overlapping pairs, highest correlation first.
     """
 
-    @lru_cache(maxsize=2 * _BLOCK)
+    @lru_cache(maxsize=256)  # candidates come ordered by picture
     def fine(index: int) -> NDArray[np.float32]:
         return _high_pass(squares[index].astype(np.float32), SIDE / 25)
 
-    found = []
-    for first, second, dy, dx in _candidates(squares):
+    def measure(candidate: _Candidate) -> Overlap:
+        first, second, dy, dx = candidate
         correlation, dy, dx = _measure(fine(first), fine(second), dy, dx)
-        if correlation >= threshold:
-            found.append(Overlap(first, second, correlation, dx / SIDE, dy / SIDE))
-    return sorted(found, key=lambda overlap: -overlap.correlation)
+        return Overlap(first, second, correlation, dx / SIDE, dy / SIDE)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        measured = pool.map(measure, _candidates(squares))
+        return sorted((pair for pair in measured if pair.correlation >= threshold), key=lambda pair: -pair.correlation)
 
 
 def clusters(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
@@ -107,41 +146,55 @@ def _high_pass(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return image - np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)
 
 
-def _candidates(squares: Squares) -> Iterator[tuple[int, int, int, int]]:
-    """Promising pairs with the shift (dy, dx, in fine pixels) at which they match best at the coarse size."""
+def _candidates(squares: Squares) -> list[_Candidate]:
+    """Promising pairs, ordered by picture."""
     shrunk = (cv2.resize(image, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA) for image in squares)
-    stack = [_high_pass(np.asarray(image, dtype=np.float32), _COARSE / 13) for image in shrunk]
+    stack = [_high_pass(np.asarray(image, dtype=np.float32), _COARSE / 11) for image in shrunk]
     coarse = torch.from_numpy(np.stack(stack)) if stack else torch.zeros(0, _COARSE, _COARSE)
-    for row in range(0, len(coarse), _BLOCK):
-        for column in range(row, len(coarse), _BLOCK):
-            best, where = _best_shifts(coarse[row : row + _BLOCK], coarse[column : column + _BLOCK])
-            if row == column:
-                best = best.triu(diagonal=1)
-            for i, j in (best > _PROMISING).nonzero().tolist():
-                dy, dx = _SHIFTS[int(where[i, j])]
-                yield row + i, column + j, dy * SIDE // _COARSE, dx * SIDE // _COARSE
+    blocks = np.array_split(np.arange(len(coarse)), max(1, math.ceil(len(coarse) / _BLOCK)))
+    tasks = [(one, other) for i, one in enumerate(blocks) for other in blocks[i:]]
+
+    def work(task: tuple[NDArray[np.int64], NDArray[np.int64]]) -> list[_Candidate]:
+        one, other = task
+        best, where = _best_shifts(coarse[one], coarse[other], itself=one is other)
+        found = []
+        for i, j in (best > _PROMISING).nonzero().tolist():
+            dy, dx = _SHIFTS[int(where[i, j])]
+            found.append((int(one[i]), int(other[j]), dy * SIDE // _COARSE, dx * SIDE // _COARSE))
+        return found
+
+    # One product a thread, each on one core: threads that share a product wait for each other, and on a busy machine
+    # that waiting takes several times as long as the work.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return sorted(chain.from_iterable(pool.map(work, tasks)))
+    finally:
+        torch.set_num_threads(threads)
 
 
-_REACH = int(_MAX_SHIFT * _COARSE)
-_SHIFTS = [(dy, dx) for dy in range(-_REACH, _REACH + 1) for dx in range(-_REACH, _REACH + 1)]
-
-
-def _best_shifts(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def _best_shifts(first: Tensor, second: Tensor, *, itself: bool) -> tuple[Tensor, Tensor]:
     """Best correlation of each picture of one block with each of another.
 
     Args:
         first: (n, side, side) float32.
         second: (m, side, side) float32.
+        itself: both are the same block: half of the shifts say all, and only pairs above the diagonal count.
 
     Returns:
         The correlation at the best shift, and that shift's index in `_SHIFTS`, both (n, m).
     """
     best = torch.full((len(first), len(second)), -1.0)
     where = torch.zeros(best.shape, dtype=torch.int16)
-    for index, (dy, dx) in enumerate(_SHIFTS):
+    for index, (dy, dx) in enumerate(_SHIFTS[: 1 + len(_HALF)] if itself else _SHIFTS):
         correlation = _standardised(first, dy, dx) @ _standardised(second, -dy, -dx).T
         where.masked_fill_(correlation > best, index)
         torch.maximum(best, correlation, out=best)
+    if itself:  # the pair (i, j) shifted back is the pair (j, i)
+        turned = best < best.T
+        where = torch.where(turned, where.T + (where.T > 0) * len(_HALF), where)
+        best = torch.where(turned, best.T, best).triu(diagonal=1)
     return best, where
 
 

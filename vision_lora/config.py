@@ -194,3 +194,20 @@ class BenchmarkConfig(_Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(self.threads >= 1, "threads", self.threads, "1 or more")
+
+
+@dataclass(frozen=True)
+class CheckConfig(_Options):
+    """Look for flaws in a dataset before they spoil a training run; exit code 1 where one would."""
+
+    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them or with VOC files (required)")
+    imgsz: int = option(640, "side at which it will be trained, pixels: decides which boxes are too small")
+    fix: str | None = option(None, "new folder for a cleaned copy in YOLO form; the source is never touched")
+    html: str | None = option(None, "file for the report as a page with pictures and plots")
+    json: str | None = option(None, "file for the report as JSON, with every place and the proposed split")
+    seed: int = option(0, "seed of the proposed split")
+    strict: bool = option(False, "stop at the first broken label or picture instead of listing all")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(bool(self.data), "data", "(nothing)", "the path of a dataset")

@@ -15,7 +15,7 @@ from vision_lora.errors import DataError
 
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 
-# How much a group wants to stay, in units of how much its best and its worst split differ: keeps a new split close to
+# How much a group wants to stay where it is, in units of how much its best and its worst split differ.
 _LOYALTY = 1.0
 
 

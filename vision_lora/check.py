@@ -1,0 +1,65 @@
+"""Look for flaws in a dataset before they spoil a training run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from vision_lora.cli import run_verb
+from vision_lora.config import CheckConfig
+from vision_lora.datasets import open_dataset
+from vision_lora.datasets.check import Report, check_dataset
+from vision_lora.datasets.check_report import summary, write_html, write_json
+from vision_lora.datasets.fix import write_fixed
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def run(config: CheckConfig, console: Console) -> int:
+    """Check, report, and write the cleaned copy where one is asked for.
+
+    Returns:
+        0 where nothing would spoil training, 1 where something would.
+    """
+    report = check_dataset(open_dataset(config.data, strict=config.strict), imgsz=config.imgsz, seed=config.seed)
+    _print(report, console)
+    if config.html is not None:
+        write_html(report, Path(config.html))
+        console.print(f"page: {config.html}")
+    if config.json is not None:
+        write_json(report, Path(config.json))
+        console.print(f"json: {config.json}")
+    if config.fix is not None:
+        changes = write_fixed(report, Path(config.fix))
+        console.print(f"cleaned copy: {config.fix} ({len(changes)} changes, listed in changes.txt)")
+    return int(report.failed)
+
+
+def _print(report: Report, console: Console) -> None:
+    rows = summary(report)
+    table = Table("class", *(f"{row['split']}: pictures / boxes" for row in rows), title=str(report.dataset.source))
+    for index, name in enumerate(report.dataset.names):
+        table.add_row(name, *(f"{row['pictures_by_class'][index]} / {row['boxes_by_class'][index]}" for row in rows))
+    table.add_row("[bold]all", *(f"[bold]{row['pictures']} / {row['boxes']}" for row in rows))
+    console.print(table)
+    for item in report.findings:
+        console.print(f"[{_COLOURS[item.severity]}]{item.severity}[/] {item.kind}: ", end="")
+        console.print(item.message, markup=False)
+        for place in item.where[:3]:
+            console.print(f"    {place}", markup=False)
+        if len(item.where) > 3:
+            console.print(f"    and {len(item.where) - 3} more (--json and --html have them)", markup=False)
+    console.print("training or its score would suffer" if report.failed else "nothing found that would spoil training")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb; the exit code is 0 (sound), 1 (training would suffer) or 2 (a mistake in the call)."""
+    return run_verb(CheckConfig, "check", run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,130 +1,202 @@
-"""The adapter file: safetensors with a versioned JSON header. Nothing in it is ever executed."""
+"""The adapter file: safetensors with a versioned JSON header. Nothing in it is ever executed.
+
+The metadata of the safetensors file has two entries:
+
+- `vision_lora`: JSON with `format` (int), `card` (the fields of `Card`) and `layers` (for each adapted layer its
+  variant, and its rank where it has one: `"model.0.conv": "lora r8"`).
+- `checksum`: SHA-256 of that JSON text and of the tensors, so that a damaged file is not mistaken for a bad adapter.
+  It guards against accidents; who alters a file on purpose can compute it anew.
+
+Tensors are named `LAYER.PARAMETER` (`model.0.conv.down`), fp32 or fp16.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
-from vision_lora.adapters.adapter import Adapter, Card
-from vision_lora.adapters.deltas import VARIANTS, Delta, LowRank, NewRows, ScaleShift
-from vision_lora.errors import AdapterError
+from vision_lora.adapters.adapter import Adapter, Card, fingerprint
+from vision_lora.adapters.deltas import VARIANTS, Delta, LowRank, NewRows
+from vision_lora.adapters.tensors import read_tensors, reject_doubles
+from vision_lora.errors import AdapterError, BrokenAdapterError, NewerAdapterError
 
 FORMAT = 1  # rises when older readers could misunderstand a file
 KEY = "vision_lora"
+CHECKSUM = "checksum"
+
+_KEPT = " joint"  # class rows that stand behind the old ones
+_REQUIRED = {"family", "base", "fingerprint", "names", "alpha", "imgsz"}
 
 
-def save_adapter(adapter: Adapter, path: Path) -> None:
+def save_adapter(adapter: Adapter, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Write an adapter, complete: the base checkpoint and this file give the trained detector again.
 
     Args:
         adapter: the adapter; attached or not.
         path: `.safetensors` file; an older one is replaced only once the new one is whole.
+        dtype: float32, or float16 for half the size and rounded numbers.
+
+    Raises:
+        AdapterError: the adapter holds numbers that are not finite (in `dtype`), or the file cannot be written.
     """
-    tensors: dict[str, Tensor] = {}
-    layers: dict[str, Any] = {}
-    for site, delta in adapter.deltas.items():
-        layers[site] = delta.variant
-        for name, tensor in delta.state_dict().items():
-            tensors[f"{site}.{name}"] = tensor.detach().cpu().contiguous()
-    header = {"format": FORMAT, "card": asdict(adapter.card), "layers": layers}
+    if dtype not in (torch.float32, torch.float16):
+        raise AdapterError(f"{path}: adapters are saved as float32 or float16, not {dtype}")
+    tensors = {
+        f"{site}.{name}": tensor.detach().to("cpu", dtype).contiguous()
+        for site, delta in adapter.deltas.items()
+        for name, tensor in delta.state_dict().items()
+    }
+    if (name := _not_finite(tensors)) is not None:
+        raise AdapterError(f"{path}: not written: {name} holds numbers that are not finite in {dtype}")
+    layers = {site: _treatment(delta) for site, delta in adapter.deltas.items()}
+    header = json.dumps({"format": FORMAT, "card": asdict(adapter.card), "layers": layers}, separators=(",", ":"))
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save(tensors, metadata={KEY: json.dumps(header)}))
-    partial.replace(path)
+    try:
+        partial.write_bytes(save(tensors, metadata={KEY: header, CHECKSUM: _checksum(header, tensors)}))
+        partial.replace(path)
+    except OSError as error:
+        raise AdapterError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def load_adapter(path: Path | str) -> Adapter:
-    """Read an adapter file.
+    """Read an adapter file; its tensors are fp32 and in memory, whatever happens to the file afterwards.
 
     Raises:
-        AdapterError: missing, no adapter, truncated, of a newer format, or with tensors that do not fit together.
+        AdapterError: there is no such file.
+        BrokenAdapterError: truncated, altered, or no adapter.
+        NewerAdapterError: of a format that this version does not know.
     """
     path = Path(path)
     if not path.is_file():
         raise AdapterError(f"{path}: no such adapter file; expected the .safetensors that training wrote")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = _header(path, file.metadata())
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, ValueError) as error:
-        raise AdapterError(f"{path}: not a readable adapter file ({' '.join(str(error).split())[:200]})") from error
+    tensors, metadata = read_tensors(path)
+    header = _header(path, metadata)
+    if metadata.get(CHECKSUM, _checksum(metadata[KEY], tensors)) != _checksum(metadata[KEY], tensors):
+        raise BrokenAdapterError(f"{path}: altered: its checksum differs; copy the file again from where it was made")
     card = _card(path, header["card"])
-    deltas: dict[str, Delta] = {}
-    for site, variant in header["layers"].items():
-        own = {
-            name.removeprefix(f"{site}."): tensors.pop(name)
-            for name in list(tensors)
-            if name.rpartition(".")[0] == site
-        }
-        deltas[site] = _delta(path, site, variant, own, card)
-    if tensors:
-        raise AdapterError(f"{path}: altered: tensor {next(iter(tensors))} belongs to no layer of the header")
+    groups: dict[str, dict[str, Tensor]] = {site: {} for site in header["layers"]}
+    for name, tensor in tensors.items():
+        site, _, parameter = name.rpartition(".")
+        if site not in groups:
+            raise BrokenAdapterError(f"{path}: altered: tensor {name} belongs to no layer of the header")
+        groups[site][parameter] = tensor
+    deltas = {site: _delta(path, site, header["layers"][site], own, card) for site, own in groups.items()}
     return Adapter(deltas, card)
 
 
-def _header(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
-    if not metadata or KEY not in metadata:
-        raise AdapterError(f"{path}: a safetensors file, but not an adapter of vision_lora (no {KEY!r} in its header)")
+def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if KEY not in metadata:
+        raise BrokenAdapterError(
+            f"{path}: a safetensors file, but no adapter of vision_lora (no {KEY!r} in its header)"
+        )
     try:
-        header = json.loads(metadata[KEY])
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise AdapterError(f"{path}: altered: the header is not JSON ({error})") from error
-    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
-        raise AdapterError(f"{path}: altered: the header has no format number")
+        header = json.loads(metadata[KEY], object_pairs_hook=reject_doubles)
+    except (ValueError, RecursionError) as error:
+        raise BrokenAdapterError(f"{path}: altered: the header is no JSON ({str(error)[:100]})") from error
+    if not isinstance(header, dict) or type(header.get("format")) is not int or header["format"] < 1:
+        raise BrokenAdapterError(f"{path}: altered: the header has no format number")
     if header["format"] > FORMAT:
-        raise AdapterError(
-            f"{path}: written by a newer vision_lora (format {header['format']}, this one reads up to {FORMAT}): update it"
+        raise NewerAdapterError(
+            f"{path}: written by a newer vision_lora (format {header['format']}, here up to {FORMAT}): update this one"
         )
     layers = header.get("layers")
-    if not isinstance(layers, dict) or not layers or not all(isinstance(value, str) for value in layers.values()):
-        raise AdapterError(f"{path}: altered: the header lists no layers")
+    if (
+        not isinstance(layers, dict)
+        or not layers
+        or not all(_is_text(item) for pair in layers.items() for item in pair)
+    ):
+        raise BrokenAdapterError(f"{path}: altered: the header lists no layers")
     return header
 
 
 def _card(path: Path, values: Any) -> Card:
-    known = {item.name: item for item in fields(Card)}
-    if not isinstance(values, dict) or not {"family", "base", "fingerprint", "names", "alpha"} <= values.keys():
-        raise AdapterError(f"{path}: altered: the header's card is incomplete")
-    names = values["names"]
-    texts = [values["family"], values["base"], values["fingerprint"], *(names if isinstance(names, list) else [0])]
-    if not all(isinstance(text, str) for text in texts) or not names or len(set(names)) < len(names):
-        raise AdapterError(
-            f"{path}: altered: the header's card needs texts, and class names that are not empty or double"
-        )
-    numbers = (values["alpha"], values.get("imgsz", 640))
-    if not all(isinstance(number, (int, float)) and 0 < number < 1e6 for number in numbers):
-        raise AdapterError(f"{path}: altered: alpha and imgsz have to be positive numbers")
+    if not isinstance(values, dict) or not values.keys() >= _REQUIRED:
+        raise BrokenAdapterError(f"{path}: altered: the header's card is incomplete")
+    names, alpha, imgsz = values["names"], values["alpha"], values["imgsz"]
+    texts = [values["family"], values["base"], values["fingerprint"]]
+    stamps = [values.get("created", ""), values.get("version", "")]
+    problems = {
+        "family, base and fingerprint have to be text": all(map(_is_text, texts)),
+        # A name that leads elsewhere would make a verb load a checkpoint that its user has never named.
+        "base has to be a file name without folders": not set("/\\") & set(str(values["base"])),
+        "created and version have to be text": all(isinstance(text, str) and text.isprintable() for text in stamps),
+        "names have to be a list of texts": isinstance(names, list) and bool(names) and all(map(_is_text, names)),
+        "alpha has to be a number above 0": type(alpha) in (int, float) and 0 < alpha < 1e6,
+        "imgsz has to be 32 to 8192 in steps of 32": type(imgsz) is int and 32 <= imgsz <= 8192 and imgsz % 32 == 0,
+        "metrics have to be a table": isinstance(values.get("metrics", {}), dict),
+    }
+    for problem, fine in problems.items():
+        if not fine:
+            raise BrokenAdapterError(f"{path}: altered: the header's card: {problem}")
+    if len(set(names)) < len(names):
+        raise BrokenAdapterError(f"{path}: altered: the header's card names a class twice")
+    known = {item.name for item in fields(Card)}
     return Card(**{**{key: value for key, value in values.items() if key in known}, "names": tuple(names)})
 
 
-def _delta(path: Path, site: str, variant: str, tensors: dict[str, Tensor], card: Card) -> Delta:
-    """Rebuild one delta; sizes come from tensors that are in the file, so a header cannot ask for memory."""
+def _delta(path: Path, site: str, treatment: str, tensors: dict[str, Tensor], card: Card) -> Delta:
+    """Rebuild one delta around its tensors; nothing is allocated, so sizes cannot ask for memory."""
     for name, tensor in tensors.items():
-        if not tensor.dtype.is_floating_point or not torch.isfinite(tensor).all():
-            raise AdapterError(f"{path}: tensor {site}.{name} holds values that are not finite numbers")
+        if tensor.dtype not in (torch.float32, torch.float16):
+            raise BrokenAdapterError(f"{path}: altered: tensor {site}.{name} is {tensor.dtype}, not float32 or float16")
+        if not tensor.numel():
+            raise BrokenAdapterError(f"{path}: altered: tensor {site}.{name} is empty")
+    if (bad := _not_finite(tensors)) is not None:
+        raise BrokenAdapterError(f"{path}: tensor {site}.{bad} holds numbers that are not finite: train it again")
     try:
-        delta = _empty(variant, tensors, card)
-        delta.load_state_dict(tensors)
-    except (KeyError, IndexError, RuntimeError) as error:
-        raise AdapterError(
-            f"{path}: altered: the tensors of layer {site} do not make a {variant!r} delta ({' '.join(str(error).split())})"
+        with torch.device("meta"):
+            delta = _empty(treatment, tensors, card)
+        delta.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    except (KeyError, ValueError, RuntimeError, AdapterError) as error:
+        raise BrokenAdapterError(
+            f"{path}: altered: the tensors of layer {site} do not make a {treatment!r} delta "
+            f"({' '.join(str(error).split())[:200]})"
         ) from error
+    rank = _treatment(delta).partition(" ")[2]
+    if treatment.partition(" ")[2] not in ("", rank):
+        raise BrokenAdapterError(f"{path}: altered: layer {site} is {_treatment(delta)!r}, not {treatment!r}")
+    if isinstance(delta, NewRows) and len(delta.weight) != len(card.names):
+        raise BrokenAdapterError(
+            f"{path}: altered: layer {site} has rows for {len(delta.weight)} classes, the card names {len(card.names)}"
+        )
     return delta
 
 
-def _empty(variant: str, tensors: dict[str, Tensor], card: Card) -> Delta:
+def _empty(treatment: str, tensors: dict[str, Tensor], card: Card) -> Delta:
+    """A delta of the sizes that its tensors have."""
+    variant = treatment.partition(" ")[0]
     if variant == NewRows.variant:
-        rows, columns = tensors["weight"].shape[0], tensors["weight"].shape[1]
-        return NewRows(rows, columns)
-    kind = VARIANTS[variant]
-    bias, rows = "shift" in tensors, tensors["gain"].shape[0]
-    if issubclass(kind, LowRank):
-        rank, columns = tensors["down"].shape[0], tensors["down"].shape[1]
-        return kind(rows, columns, rank, card.alpha, bias=bias)
-    return ScaleShift(rows, bias=bias)
+        rows, columns = tensors["weight"].shape
+        return NewRows(rows, columns, keep=treatment.endswith(_KEPT))
+    (rows,) = tensors["gain"].shape
+    rank, columns = tensors["down"].shape if "down" in tensors else (0, 0)
+    return VARIANTS[variant].build(rows, columns, rank, card.alpha, bias="shift" in tensors)
+
+
+def _treatment(delta: Delta) -> str:
+    """What the header says of a layer: `lora r8`, `ssf`, `rows`, `rows joint`."""
+    if isinstance(delta, LowRank):
+        return f"{delta.variant} r{delta.rank}"
+    return delta.variant + (_KEPT if isinstance(delta, NewRows) and delta.keep else "")
+
+
+def _checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
+    return hashlib.sha256(f"{header}\n{fingerprint(tensors)}".encode(errors="surrogatepass")).hexdigest()
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Name of a tensor with NaN or infinity."""
+    return next((name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()), None)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text that can be printed: no control sequences for a terminal, no lone surrogates."""
+    return isinstance(value, str) and bool(value) and value.isprintable()

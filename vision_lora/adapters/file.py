@@ -79,9 +79,10 @@ def load_adapter(path: Path | str) -> Adapter:
         raise AdapterError(f"{path}: no such adapter file; expected the .safetensors that training wrote")
     tensors, metadata = read_tensors(path)
     header = _header(path, metadata)
-    if metadata.get(CHECKSUM, _checksum(metadata[KEY], tensors)) != _checksum(metadata[KEY], tensors):
+    checksum = _checksum(metadata[KEY], tensors)
+    if metadata.get(CHECKSUM, checksum) != checksum:
         raise BrokenAdapterError(f"{path}: altered: its checksum differs; copy the file again from where it was made")
-    card = _card(path, header["card"])
+    card = _card(path, header.get("card"))
     groups: dict[str, dict[str, Tensor]] = {site: {} for site in header["layers"]}
     for name, tensor in tensors.items():
         site, _, parameter = name.rpartition(".")

@@ -205,6 +205,8 @@ class CheckConfig(_Options):
     fix: str | None = option(None, "new folder for a cleaned copy in YOLO form; the source is never touched")
     html: str | None = option(None, "file for the report as a page with pictures and plots")
     json: str | None = option(None, "file for the report as JSON, with every place and the proposed split")
+    preview: str | None = option(None, "instead of a check, a .png of what the augmentation recipe does to these pictures")
+    augment: str = option("surface", "recipe that --preview shows: surface, conveyor, none, or the path of a YAML file")
     seed: int = option(0, "seed of the proposed split")
     strict: bool = option(False, "stop at the first broken label or picture instead of listing all")
 

@@ -200,13 +200,13 @@ class BenchmarkConfig(_Options):
 class CheckConfig(_Options):
     """Look for flaws in a dataset before they spoil a training run; exit code 1 where one would."""
 
-    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them or with VOC files (required)")
+    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them or VOC files (required)")
     imgsz: int = option(640, "side at which it will be trained, pixels: decides which boxes are too small")
     fix: str | None = option(None, "new folder for a cleaned copy in YOLO form; the source is never touched")
     html: str | None = option(None, "file for the report as a page with pictures and plots")
     json: str | None = option(None, "file for the report as JSON, with every place and the proposed split")
-    preview: str | None = option(None, "instead of a check, a .png of what the augmentation recipe does to these pictures")
-    augment: str = option("surface", "recipe that --preview shows: surface, conveyor, none, or the path of a YAML file")
+    preview: str | None = option(None, "no check, but a .png of what the augmentation recipe does to these pictures")
+    augment: str = option("surface", "recipe that --preview shows: surface, conveyor, none, or a YAML file's path")
     seed: int = option(0, "seed of the proposed split")
     strict: bool = option(False, "stop at the first broken label or picture instead of listing all")
 

@@ -12,20 +12,29 @@ from rich.table import Table
 from vision_lora.cli import run_verb
 from vision_lora.config import CheckConfig
 from vision_lora.datasets import open_dataset
+from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.check import Report, check_dataset
 from vision_lora.datasets.check_report import summary, write_html, write_json
 from vision_lora.datasets.fix import write_fixed
+from vision_lora.datasets.preview import preview_sheet, write_preview
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 def run(config: CheckConfig, console: Console) -> int:
-    """Check, report, and write the cleaned copy where one is asked for.
+    """Check, report, and write the cleaned copy where one is asked for; or only show what a recipe does.
 
     Returns:
         0 where nothing would spoil training, 1 where something would.
     """
-    report = check_dataset(open_dataset(config.data, strict=config.strict), imgsz=config.imgsz, seed=config.seed)
+    dataset = open_dataset(config.data, strict=config.strict)
+    if config.preview is not None:
+        samples = dataset.splits.get("train") or next(iter(dataset.splits.values()))
+        sheet = preview_sheet(samples, load_recipe(config.augment), imgsz=config.imgsz, seed=config.seed)
+        write_preview(sheet, Path(config.preview))
+        console.print(f"recipe {config.augment}: {config.preview}")
+        return 0
+    report = check_dataset(dataset, imgsz=config.imgsz, seed=config.seed)
     _print(report, console)
     if config.html is not None:
         write_html(report, Path(config.html))

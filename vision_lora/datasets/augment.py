@@ -31,11 +31,15 @@ class Recipe:
         name: the recipe's name, for messages.
         transforms: albumentations class names with their arguments, in order.
         min_visibility: share of its area that a box must keep, else it is dropped.
+        mosaic: how often a picture is put together from windows of four, 0 to 1.
+        copy_paste: how often a defect of another picture is pasted onto a free place, 0 to 1.
     """
 
     name: str
     transforms: tuple[tuple[str, dict[str, Any]], ...] = field(default=(), hash=False)
     min_visibility: float = 0.2
+    mosaic: float = 0.0
+    copy_paste: float = 0.0
 
     def build(self) -> Augmenter:
         """The recipe as a function of (picture, boxes, classes, random generator); one per worker process."""
@@ -86,16 +90,18 @@ def load_recipe(name_or_path: str) -> Recipe:
         config = load_mapping(path)
     except DataError as error:
         raise ConfigError(str(error)) from None
-    unknown = set(config) - {"transforms", "min_visibility"}
+    shares = {"min_visibility": 0.2, "mosaic": 0.0, "copy_paste": 0.0}
+    unknown = set(config) - {"transforms", *shares}
     if unknown:
-        raise ConfigError(f"{path}: unknown key {min(unknown)!r}; expected `transforms` and `min_visibility`")
-    visibility = config.get("min_visibility", 0.2)
-    if not isinstance(visibility, (int, float)) or not 0 <= visibility <= 1:
-        raise ConfigError(f"{path}: `min_visibility` is {visibility!r}; expected a share of 0 to 1")
+        raise ConfigError(f"{path}: unknown key {min(map(str, unknown))!r}; expected `transforms`, {', '.join(shares)}")
+    for key in shares:
+        shares[key] = config.get(key, shares[key])
+        if isinstance(shares[key], bool) or not isinstance(shares[key], (int, float)) or not 0 <= shares[key] <= 1:
+            raise ConfigError(f"{path}: `{key}` is {shares[key]!r}; expected 0 to 1")
     steps = config.get("transforms") or []
     if not isinstance(steps, list):
         raise ConfigError(f"{path}: `transforms` is a {type(steps).__name__}; expected a list")
-    return Recipe(path.stem, tuple(_parse_step(step, path) for step in steps), float(visibility))
+    return Recipe(path.stem, tuple(_parse_step(step, path) for step in steps), **shares)
 
 
 def _parse_step(step: Any, path: Path) -> tuple[str, dict[str, Any]]:
@@ -109,6 +115,8 @@ def _parse_step(step: Any, path: Path) -> tuple[str, dict[str, Any]]:
     kind = getattr(library, str(name), None)
     if not (inspect.isclass(kind) and issubclass(kind, library.BasicTransform)):
         raise ConfigError(f"{path}: albumentations has no transform {name!r}; expected one of its class names")
+    if arguments is not None and not isinstance(arguments, dict):
+        raise ConfigError(f"{path}: {name} has {arguments!r}; expected its arguments, such as {{p: 0.5}}")
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in (arguments or {}).items()}
     accepted = [key for key in inspect.signature(kind.__init__).parameters if key != "self"]
     for key in arguments:

@@ -136,13 +136,9 @@ def _plots(report: Report) -> Iterable[str]:
     boxed = [sample for sample in report.samples if len(sample.boxes)]
     if not boxed:
         return
-    sizes = [np.array([s.width, s.height]) for s in boxed]
-    sides = np.concatenate(
-        [np.sqrt(((s.boxes[:, 2:] - s.boxes[:, :2]) / size).prod(1)) for s, size in zip(boxed, sizes, strict=True)]
-    )
-    centres = np.concatenate(
-        [(s.boxes[:, 2:] + s.boxes[:, :2]) / 2 / size for s, size in zip(boxed, sizes, strict=True)]
-    )
+    relative = np.concatenate([s.boxes / (s.width, s.height, s.width, s.height) for s in boxed])
+    sides = np.sqrt((relative[:, 2:] - relative[:, :2]).prod(1))
+    centres = (relative[:, 2:] + relative[:, :2]) / 2
     yield "<h2>Where boxes are and how large</h2>"
     counts, _ = np.histogram(sides, bins=20, range=(0, 1))
     yield _figure(_bars(counts), "boxes by size: square root of the share of the picture, 0 to 1")

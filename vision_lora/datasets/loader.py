@@ -17,6 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from vision_lora.datasets.augment import Recipe
 from vision_lora.datasets.cache import PictureCache
+from vision_lora.datasets.mix import Picture, mosaic, paste_defect
 from vision_lora.datasets.sample import Boxes, Problem, Sample
 from vision_lora.errors import DataError
 from vision_lora.images import letterbox, read_image
@@ -70,19 +71,30 @@ _Item = tuple[NDArray[np.uint8], Boxes, NDArray[np.int64], float, tuple[float, f
 
 
 class _Draws(Sampler[list[_Draw]]):
-    """Batches of draws; carries the epoch to the workers, so they may live on between epochs."""
+    """Batches of draws; carries the epoch to the workers, so they may live on between epochs.
 
-    def __init__(self, usable: Sequence[int], batch: int, seed: int) -> None:
-        self.usable = np.asarray(usable, np.int64)
+    Args:
+        weights: how often each picture is drawn, relative to the others, (n,).
+        draws: pictures in an epoch.
+        batch: pictures in a batch.
+        seed: of the order.
+    """
+
+    def __init__(self, weights: NDArray[np.float64], draws: int, batch: int, seed: int) -> None:
+        self.bounds = np.cumsum(weights) / weights.sum() * draws
+        self.draws = draws
         self.batch = batch
         self.seed = seed
         self.epoch = 0
 
     def __len__(self) -> int:
-        return math.ceil(len(self.usable) / self.batch)
+        return math.ceil(self.draws / self.batch)
 
     def __iter__(self) -> Iterator[list[_Draw]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.usable)
+        rng = np.random.default_rng((self.seed, self.epoch))
+        # Evenly spaced marks over the weights: every picture comes as often as its weight says, rounded up or down.
+        marks = np.arange(self.draws) + rng.random()
+        order = rng.permutation(np.searchsorted(self.bounds[:-1], marks, side="right"))
         for start in range(0, len(order), self.batch):
             yield [
                 _Draw(self.epoch, start + place, int(index))
@@ -90,27 +102,53 @@ class _Draws(Sampler[list[_Draw]]):
             ]
 
 
+def class_balance(samples: Sequence[Sample]) -> NDArray[np.float64]:
+    """How often to draw each picture so that rare classes are seen more (repeat factors, Gupta et al. 2019, LVIS).
+
+    A class in a share f of the pictures, less than the average class's share t, asks for sqrt(t / f); a picture gets
+    what its rarest class asks for.
+
+    Returns:
+        Weights of 1 and more, (n,).
+    """
+    present = [np.unique(sample.classes) for sample in samples]
+    counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *present]))
+    if not counts.any():
+        return np.ones(len(samples))
+    asked = np.sqrt(counts[counts > 0].mean() / np.maximum(counts, 1)).clip(1)
+    return np.array([asked[classes].max(initial=1.0) for classes in present])
+
+
 class _TrainPictures(TorchDataset[_Item]):
     """Augmented pictures from the cache."""
 
     def __init__(self, samples: Sequence[Sample], cache: PictureCache, recipe: Recipe, seed: int) -> None:
-        self.boxes = [
-            _boxes_in_square(sample.boxes, float(cache.scales[i]), cache.pads[i].numpy())
-            for i, sample in enumerate(samples)
-        ]
+        scales, pads = cache.scales.numpy(), cache.pads.numpy()
+        self.boxes = [_boxes_in_square(sample.boxes, scales[i], pads[i]) for i, sample in enumerate(samples)]
         self.classes = [sample.classes for sample in samples]
+        self.areas = [_area(sample, scales[i], pads[i]) for i, sample in enumerate(samples)]
+        self.usable = np.array([i for i in range(len(samples)) if i not in cache.errors])
+        self.defective = np.array([i for i in self.usable if len(samples[i].boxes)])
         self.cache = cache
+        self.recipe = recipe
         self.seed = seed
         self.augment = recipe.build()
 
     def __getitem__(self, draw: _Draw) -> _Item:
-        index = draw.index
         rng = np.random.default_rng((self.seed, draw.epoch, draw.position))
-        image, boxes, classes = self.augment(
-            self.cache.pictures[index].numpy().copy(), self.boxes[index], self.classes[index], rng
-        )
-        pad = self.cache.pads[index]
-        return image, boxes, classes, float(self.cache.scales[index]), (float(pad[0]), float(pad[1])), index
+        picture = self._picture(draw.index)
+        if rng.random() < self.recipe.mosaic:
+            others = [self._picture(int(index)) for index in rng.choice(self.usable, 3)]
+            picture = mosaic([picture, *others], rng, self.recipe.min_visibility)
+        if rng.random() < self.recipe.copy_paste and len(self.defective):
+            picture = paste_defect(picture, self._picture(int(rng.choice(self.defective))), rng)
+        # A copy: some transforms work in place, and the cache is everyone's.
+        image, boxes, classes = self.augment(picture.image.copy(), picture.boxes, picture.classes, rng)
+        scale, (pad_x, pad_y) = float(self.cache.scales[draw.index]), self.cache.pads[draw.index].tolist()
+        return image, boxes, classes, scale, (pad_x, pad_y), draw.index
+
+    def _picture(self, index: int) -> Picture:
+        return Picture(self.cache.pictures[index].numpy(), self.boxes[index], self.classes[index], self.areas[index])
 
 
 class _EvalPictures(TorchDataset[_Item]):
@@ -172,6 +210,8 @@ def train_loader(
     cache_gib: float = 4.0,
     strict: bool = False,
     pin_memory: bool = False,
+    balanced: bool = False,
+    min_draws: int = 0,
 ) -> TrainLoader:
     """Decode the training pictures once and serve augmented batches of them.
 
@@ -185,6 +225,8 @@ def train_loader(
         cache_gib: memory for decoded pictures; a larger set is kept in a memory-mapped file.
         strict: refuse a picture that cannot be decoded instead of leaving it out.
         pin_memory: put batches in page-locked memory, for a GPU.
+        balanced: draw pictures of rare classes more often (`class_balance`).
+        min_draws: pictures in an epoch, at least; a smaller set is drawn several times, each time augmented anew.
 
     Raises:
         DataError: no sample, or none can be decoded, or strict and one cannot.
@@ -199,7 +241,9 @@ def train_loader(
         log.warning(
             "%d training pictures cannot be decoded and are left out; the first: %s", len(problems), problems[0].found
         )
-    draws = _Draws([i for i in range(len(samples)) if i not in cache.errors], batch, seed)
+    weights = class_balance(samples) if balanced else np.ones(len(samples))
+    weights[sorted(cache.errors)] = 0
+    draws = _Draws(weights, max(min_draws, round(weights.sum())), batch, seed)
     loader = DataLoader(
         _TrainPictures(samples, cache, recipe, seed),
         batch_sampler=draws,
@@ -234,6 +278,12 @@ def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: i
 def _boxes_in_square(boxes: Boxes, scale: float, pad: NDArray[np.generic]) -> Boxes:
     """Boxes in pixels of the letterboxed picture, (n, 4) float32."""
     return (boxes * scale + np.tile(pad, 2)).astype(np.float32)
+
+
+def _area(sample: Sample, scale: float, pad: NDArray[np.float32]) -> tuple[int, int, int, int]:
+    """The part of the letterboxed square that the picture fills, in pixels."""
+    x, y = int(pad[0]), int(pad[1])
+    return x, y, x + max(1, round(sample.width * scale)), y + max(1, round(sample.height * scale))
 
 
 def _collate(items: list[_Item]) -> Batch:

@@ -43,21 +43,20 @@ def adapter_set(net: nn.Module) -> AdapterSet:
     return AdapterSet(net, fingerprint(net.state_dict()))
 
 
-def adapter(
-    net: nn.Module, variant: str = "lora", *, rank: int = 2, alpha: float = 4.0, classes: bool = True
+def adapter(net: nn.Module, variant: str = "lora", *, rank: int = 2) -> Adapter:
+    """An adapter for a `SmallNet`, with rows for `NAMES`."""
+    return adapter_of(net, variant, rank=rank, class_layers=("classify",))
+
+
+def adapter_of(
+    net: nn.Module, variant: str = "lora", *, rank: int = 2, alpha: float = 4.0, class_layers: tuple[str, ...] = ()
 ) -> Adapter:
-    """An adapter with random non-zero numbers everywhere; with rows for `NAMES` where `classes`."""
-    plan = make_plan(
-        net,
-        rank=rank,
-        variant=variant,
-        class_layers=("classify",) if classes else (),
-        new_classes=len(NAMES),
+    """An adapter with random numbers everywhere, none of them near zero."""
+    plan = make_plan(net, rank=rank, variant=variant, class_layers=class_layers, new_classes=len(NAMES))
+    base = fingerprint(net.state_dict())
+    made = Adapter.from_plan(
+        plan, Card("small", "small.pt", base, NAMES, alpha, 64, created="2026-01-02T03:04:05+00:00")
     )
-    card = Card(
-        "small", "small.pt", fingerprint(net.state_dict()), NAMES, alpha, 64, created="2026-01-02T03:04:05+00:00"
-    )
-    made = Adapter.from_plan(plan, card)
     generator = torch.Generator().manual_seed(1)
     for delta in made.deltas.values():
         for parameter in delta.parameters():

@@ -285,6 +285,8 @@ TENSORS: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
     "one missing": lambda tensors: tensors.pop("mix.down"),
     "one too many": lambda tensors: tensors.update({"mix.extra": torch.ones(2)}),
     "of no layer": lambda tensors: tensors.update({"other": torch.ones(2)}),
+    "escape sequence": lambda tensors: tensors.update({"mix.\x1b[2J": torch.ones(2, dtype=torch.int32)}),
+    "escape sequence, no layer": lambda tensors: tensors.update({"\x1b[2J": torch.ones(2)}),
     "all missing": lambda tensors: tensors.clear(),
     "other shape": lambda tensors: tensors.update({"mix.up": torch.ones(2, 12)}),
     "other rank": lambda tensors: tensors.update({"mix.up": torch.ones(12, 3)}),
@@ -348,6 +350,7 @@ RAW: dict[str, bytes] = {
     "zero times huge": json.dumps({"a": entry([0, 2**63 - 1, 2**63 - 1], [0, 0])}).encode(),
     "unknown type": json.dumps({"a": entry([0], [0, 0], "F7")}).encode(),
     "type that torch lacks": json.dumps({"a": entry([0], [0, 0], "F6_E2M3")}).encode(),
+    "escape sequence": json.dumps({"a": {"\x1b[2J": 0}}).encode(),
     "UTF-16": "{}".encode("utf-16"),
 }
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.deltas import VARIANTS, Delta, LowRank, NewRows
-from vision_lora.adapters.tensors import read_tensors, reject_doubles
+from vision_lora.adapters.tensors import brief, read_tensors, reject_doubles
 from vision_lora.errors import AdapterError, BrokenAdapterError, NewerAdapterError
 
 FORMAT = 1  # rises when older readers could misunderstand a file
@@ -87,7 +87,7 @@ def load_adapter(path: Path | str) -> Adapter:
     for name, tensor in tensors.items():
         site, _, parameter = name.rpartition(".")
         if site not in groups:
-            raise BrokenAdapterError(f"{path}: altered: tensor {name} belongs to no layer of the header")
+            raise BrokenAdapterError(f"{path}: altered: tensor {name!r} belongs to no layer of the header")
         groups[site][parameter] = tensor
     deltas = {site: _delta(path, site, header["layers"][site], own, card) for site, own in groups.items()}
     return Adapter(deltas, card)
@@ -101,7 +101,7 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         header = json.loads(metadata[KEY], object_pairs_hook=reject_doubles)
     except (ValueError, RecursionError) as error:
-        raise BrokenAdapterError(f"{path}: altered: the header is no JSON ({str(error)[:100]})") from error
+        raise BrokenAdapterError(f"{path}: altered: the header is no JSON ({brief(error)})") from error
     if not isinstance(header, dict) or type(header.get("format")) is not int or header["format"] < 1:
         raise BrokenAdapterError(f"{path}: altered: the header has no format number")
     if header["format"] > FORMAT:
@@ -147,19 +147,22 @@ def _delta(path: Path, site: str, treatment: str, tensors: dict[str, Tensor], ca
     """Rebuild one delta around its tensors; nothing is allocated, so sizes cannot ask for memory."""
     for name, tensor in tensors.items():
         if tensor.dtype not in (torch.float32, torch.float16):
-            raise BrokenAdapterError(f"{path}: altered: tensor {site}.{name} is {tensor.dtype}, not float32 or float16")
+            raise BrokenAdapterError(
+                f"{path}: altered: tensor {f'{site}.{name}'!r} is {tensor.dtype}, not float32 or float16"
+            )
         if not tensor.numel():
-            raise BrokenAdapterError(f"{path}: altered: tensor {site}.{name} is empty")
+            raise BrokenAdapterError(f"{path}: altered: tensor {f'{site}.{name}'!r} is empty")
     if (bad := _not_finite(tensors)) is not None:
-        raise BrokenAdapterError(f"{path}: tensor {site}.{bad} holds numbers that are not finite: train it again")
+        raise BrokenAdapterError(
+            f"{path}: tensor {f'{site}.{bad}'!r} holds numbers that are not finite: train it again"
+        )
     try:
         with torch.device("meta"):
             delta = _empty(treatment, tensors, card)
         delta.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except (KeyError, ValueError, RuntimeError, AdapterError) as error:
         raise BrokenAdapterError(
-            f"{path}: altered: the tensors of layer {site} do not make a {treatment!r} delta "
-            f"({' '.join(str(error).split())[:200]})"
+            f"{path}: altered: the tensors of layer {site} do not make a {treatment!r} delta ({brief(error)})"
         ) from error
     rank = _treatment(delta).partition(" ")[2]
     if treatment.partition(" ")[2] not in ("", rank):

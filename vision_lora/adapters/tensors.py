@@ -47,8 +47,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     # safetensors checks offsets and sizes; torch refuses types that it does not have (KeyError) and sizes beyond its
     # integers (RuntimeError, TypeError).
     except (SafetensorError, ValueError, RecursionError, KeyError, RuntimeError, TypeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BrokenAdapterError(f"{path}: truncated or altered: no readable safetensors file ({reason})") from error
+        raise BrokenAdapterError(
+            f"{path}: truncated or altered: no readable safetensors file ({brief(error)})"
+        ) from error
 
 
 def _metadata(header: bytes) -> dict[str, str]:
@@ -71,3 +72,9 @@ def reject_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the name {name!r} is there twice")
         table[name] = value
     return table
+
+
+def brief(error: Exception) -> str:
+    """What an error says of a stranger's file, in one short line without control sequences for a terminal."""
+    text = " ".join(str(error).split())[:200]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

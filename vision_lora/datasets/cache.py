@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
-from vision_lora.images import letterbox, read_image
+from vision_lora.images import letterbox
 
 
 class PictureCache:
@@ -52,7 +52,7 @@ class PictureCache:
 
         def decode(index: int) -> None:
             try:
-                picture = read_image(samples[index].path)
+                picture = samples[index].read()
             except DataError as error:
                 self.errors[index] = str(error)
                 return

@@ -20,7 +20,7 @@ from vision_lora.datasets.cache import PictureCache
 from vision_lora.datasets.mix import Picture, mosaic, paste_defect
 from vision_lora.datasets.sample import Boxes, Problem, Sample
 from vision_lora.errors import DataError
-from vision_lora.images import letterbox, read_image
+from vision_lora.images import letterbox
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class _EvalPictures(TorchDataset[_Item]):
 
     def __getitem__(self, index: int) -> _Item:
         sample = self.samples[index]
-        image, scale, pad = letterbox(read_image(sample.path), self.imgsz)
+        image, scale, pad = letterbox(sample.read(), self.imgsz)
         return image, _boxes_in_square(sample.boxes, scale, np.array(pad)), sample.classes, scale, pad, index
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.errors import DataError
+from vision_lora.images import read_image
 
 Boxes = NDArray[np.float32]
 Classes = NDArray[np.int64]
+Scores = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 
@@ -28,6 +31,8 @@ class Sample:
         classes: index into the dataset's names, (n,) int64.
         ignored: regions that hold objects without a box each (crowd, ignore, difficult): neither defect nor background,
             corners as in `boxes`, (m, 4) float32.
+        window: x1, y1, x2, y2 of the part of the file's picture that this sample is, a tile; None for all of it. Boxes,
+            width and height are the part's.
     """
 
     path: Path
@@ -36,6 +41,18 @@ class Sample:
     boxes: Boxes
     classes: Classes
     ignored: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    window: tuple[int, int, int, int] | None = None
+
+    def read(self) -> NDArray[np.uint8]:
+        """The picture, (height, width, 3) uint8 RGB.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
+        if self.window is None:
+            return read_image(self.path)
+        x1, y1, x2, y2 = self.window
+        return _frame(self.path)[y1:y2, x1:x2]
 
 
 @dataclass(frozen=True)
@@ -120,6 +137,12 @@ class Dataset:
 def as_boxes(rows: list[Box]) -> Boxes:
     """Rows of x1, y1, x2, y2 as an (n, 4) float32 array, also for n = 0."""
     return np.array(rows, dtype=np.float32).reshape(-1, 4)
+
+
+@lru_cache(maxsize=4)
+def _frame(path: Path) -> NDArray[np.uint8]:
+    """A large frame, decoded once for all of its tiles that are read in a row."""
+    return read_image(path)
 
 
 def _clip(box: Box, size: tuple[int, int]) -> Box | str:

@@ -127,7 +127,9 @@ class LowRank(ScaleShift):
 
     def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         gain = 1 + self.gain
-        return (weight + self.low_rank()) * gain[:, None], self.shifted(bias, gain)
+        with torch.autocast(self.up.device.type, enabled=False):
+            changed = torch.addmm(weight, self.up, self.down, alpha=self.strength)
+        return changed * gain[:, None], self.shifted(bias, gain)
 
     def check(self, weight: Tensor, layer: str) -> None:
         super().check(weight, layer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -80,6 +80,7 @@ class Detector(ABC):
         self.base = base
         self.fingerprint = fingerprint(network.state_dict())
         self.adapters = AdapterSet(network, self.fingerprint)
+        self._general = self.names
 
     # What a family has to say -----------------------------------------------------------------------------------
 
@@ -128,8 +129,10 @@ class Detector(ABC):
 
     @property
     def adapter(self) -> Adapter | None:
-        """The active adapter."""
-        return None if self.adapters.active is None else self.adapters.adapters[self.adapters.active]
+        """The active adapter; None where none is, or where it is merged and so part of the network."""
+        if self.adapters.active is None or self.adapters.merged:
+            return None
+        return self.adapters.adapters[self.adapters.active]
 
     def to(self, device: torch.device | str) -> None:
         """Move the network and all attached adapters."""
@@ -193,9 +196,30 @@ class Detector(ABC):
         if source == "defects" and adapter is None:
             raise AdapterError("no adapter is active: only the general classes can be detected")
         names = self.names if source == "general" or adapter is None else adapter.card.names
-        with self.adapters.enabled(source == "defects"):
+        with nullcontext() if self.adapters.merged else self.adapters.enabled(source == "defects"):
             self.classes_changed(len(names))
             yield names
+
+    def merge(self) -> None:
+        """Write the active adapter into the network: a plain detector of the adapter's classes, and of no others.
+
+        Raises:
+            AdapterError: no adapter is active, or one is merged already.
+        """
+        adapter = self.adapter
+        self.adapters.merge()
+        assert adapter is not None, "merging without an active adapter raises"
+        self._general, self.names = self.names, adapter.card.names
+        self.classes_changed(len(self.names))
+
+    def unmerge(self) -> None:
+        """Undo `merge`: base and adapter are as before, to the bit.
+
+        Raises:
+            AdapterError: no adapter is merged.
+        """
+        self.adapters.unmerge()
+        self.names = self._general
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Training losses of the adapted pass, or of the network itself where no adapter is active.

@@ -92,8 +92,9 @@ class YoloDetector(Detector):
         )
 
     def fixed_layers(self) -> Mapping[str, str]:
-        reason = "fixed: integrates the distribution of box edges"
-        return {f"{self._head_name}.dfl.conv": reason}
+        if isinstance(self.head.dfl, nn.Identity):  # no distribution to integrate: YOLO26
+            return {}
+        return {f"{self._head_name}.dfl.conv": "fixed: integrates the distribution of box edges"}
 
     def stage(self, layer: str) -> str:
         parts = layer.split(".")
@@ -170,13 +171,19 @@ class YoloDetector(Detector):
             self._net.get_submodule(parent)[int(index)] = new
         self.names = tuple(names)
         self._net.names = dict(enumerate(names))
-        self._net.yaml["nc"] = len(names)
         self.classes_changed(len(names))
+
+    def unfreeze(self) -> None:
+        """Make every weight trainable that training can change: full fine-tuning."""
+        self.network.requires_grad_(True)
+        for layer in self.fixed_layers():
+            self.network.get_submodule(layer).requires_grad_(requires_grad=False)
 
     def save_checkpoint(self, path: Path) -> None:
         """Write the network as a checkpoint that `ultralytics.YOLO` and `load` open."""
         network = copy.deepcopy(self._net).eval()
         network.names = dict(enumerate(self.names))
+        network.yaml["nc"] = len(self.names)
         network.args = dict(DEFAULT_CFG_DICT, task="detect", model=self.base)
         checkpoint = {
             "model": network,

@@ -83,9 +83,8 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
         counts = adapter.parameter_count()
     else:
         detector.replace_classes(dataset.names)
-        learned = detector.network.requires_grad_(True)
-        for layer in detector.fixed_layers():
-            detector.network.get_submodule(layer).requires_grad_(False)
+        detector.unfreeze()
+        learned = detector.network
         counts = {"whole network": sum(p.numel() for p in learned.parameters() if p.requires_grad)}
     mode: Mode = "defects" if adapter else "general"
 

@@ -1,0 +1,83 @@
+"""The low-memory backward: the same gradients as autograd's, without the layers' inputs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vision_lora.adapters import input_free
+from vision_lora.adapters.deltas import FrozenDown, LowRank, ScaleShift
+from vision_lora.adapters.layers import adapt, sites
+
+CASES = {
+    "dense": (lambda: nn.Conv2d(8, 16, 3, padding=1), (2, 8, 12, 12)),
+    "strided": (lambda: nn.Conv2d(8, 16, 3, stride=2, padding=1), (2, 8, 12, 12)),
+    "dilated, no bias": (lambda: nn.Conv2d(8, 16, 3, padding=2, dilation=2, bias=False), (2, 8, 12, 12)),
+    "depthwise": (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=8), (2, 8, 12, 12)),
+    "linear": (lambda: nn.Linear(8, 16), (2, 5, 8)),
+}
+
+
+def gradients(layer: nn.Module, delta: ScaleShift, x: Tensor) -> list[Tensor]:
+    output = layer(x)
+    return [output, *torch.autograd.grad(output.float().sin().sum(), [x, *delta.learned().values()])]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_equal_autograds(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    make, shape = CASES[case]
+    layer = adapt(make().requires_grad_(False))
+    site = sites(layer)[""]
+    delta = ScaleShift(len(site.rows)) if site.depthwise else FrozenDown(*site.rows.shape, 4, 8.0)
+    with torch.no_grad():
+        for parameter in delta.parameters():
+            parameter.normal_(0, 0.3)
+    layer.active[""] = delta
+    x = torch.randn(shape)
+    x = (x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x).requires_grad_()
+    assert input_free.applies(layer, delta)
+    ours = gradients(layer, delta, x)
+    monkeypatch.setattr(input_free, "applies", lambda layer, delta: False)
+    for mine, expected in zip(ours, gradients(layer, delta, x), strict=True):
+        assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_input_is_not_kept() -> None:
+    kept: list[int] = []
+    layer = adapt(nn.Conv2d(64, 8, 1).requires_grad_(False))
+    x = torch.randn(1, 64, 32, 32)
+    for delta in (LowRank(8, 64, 4, 4.0), FrozenDown(8, 64, 4, 4.0)):
+        layer.active[""] = delta
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t):
+            layer(x)
+        kept.append(max(sizes))
+    assert kept[0] == x.numel()
+    assert kept[1] == (8 + 4) * 32 * 32
+
+
+def test_half_precision_under_autocast() -> None:
+    torch.manual_seed(0)
+    layer = adapt(nn.Conv2d(8, 16, 3, padding=1).requires_grad_(False))
+    delta = FrozenDown(16, 72, 4, 4.0)
+    with torch.no_grad():
+        delta.up.normal_(0, 0.1)
+    layer.active[""] = delta
+    x = torch.randn(2, 8, 12, 12, requires_grad=True)
+    exact = gradients(layer, delta, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(x)
+    assert output.dtype == torch.bfloat16
+    half = torch.autograd.grad(output.float().sin().sum(), [x, *delta.learned().values()])
+    for mine, expected in zip(half, exact[1:], strict=True):
+        assert mine.dtype == torch.float32
+        assert (mine - expected).abs().max() <= 0.05 * expected.abs().max()
+
+
+def test_where_it_does_not_apply() -> None:
+    low = FrozenDown(8, 72, 4, 4.0)
+    assert not input_free.applies(nn.Conv2d(8, 8, 3, padding_mode="circular", padding=1), low)
+    assert not input_free.applies(nn.Conv2d(16, 8, 3, groups=2), low)
+    assert not input_free.applies(nn.Conv2d(8, 8, 3), LowRank(8, 72, 4, 4.0))

@@ -1,0 +1,212 @@
+"""Time and memory of a training step, and of inference: every row measured side by side, in turn, in one run."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vision_lora.detectors.base import Mode
+from vision_lora.detectors.yolo import YoloDetector
+
+CLASSES = 6
+BOXES = 4  # a picture; enough that assignment is not idle
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured method.
+
+    Attributes:
+        method: what was run.
+        dtype: `fp32`, or `bf16` under autocast.
+        imgsz: side of the pictures, pixels.
+        ms_per_image: median over the repeats.
+        saved_mib_per_image: what the forward keeps for the backward, parameters not counted; 0 for inference.
+        time_ratio: median over the repeats of this method's time by the first method's, of the same turn.
+        memory_ratio: saved memory by the first method's.
+        images_per_second: 1000 / ms_per_image.
+    """
+
+    method: str
+    dtype: str
+    imgsz: int
+    ms_per_image: float
+    saved_mib_per_image: float
+    time_ratio: float
+    memory_ratio: float
+    images_per_second: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as plain values."""
+        return asdict(self)
+
+
+def training_rows(model: str, *, imgsz: int, batch: int, rank: int, dtype: str, repeats: int, seed: int = 0) -> list[Row]:
+    """Full fine-tuning (the reference), adapters, and PEFT's LoRA on the same layers where `peft` is installed.
+
+    A step is forward, loss, backward, clipping and AdamW, as `vision_lora.training.fit` does it, on the CPU.
+
+    Args:
+        model: base checkpoint.
+        imgsz: side of the pictures, pixels.
+        batch: pictures in a step.
+        rank: rank of all adapters.
+        dtype: fp32 or bf16.
+        repeats: turns; in each, every method does one step.
+        seed: of pictures, boxes and initial weights.
+    """
+    images, targets = _pictures(imgsz, batch, seed)
+    steps: dict[str, Callable[[], None]] = {}
+    saved: dict[str, float] = {}
+    for method, make in _methods(model, rank).items():
+        torch.manual_seed(seed)
+        detector, learned = make()
+        steps[method] = _step(detector, learned, images, targets, dtype)
+        steps[method]()  # warm-up, and the optimizer's state
+        saved[method] = _saved_mib(detector, learned, images, targets, dtype) / batch
+    seconds = _in_turn(steps, repeats)
+    return _rows(seconds, saved, dtype, imgsz, batch)
+
+
+def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: int, seed: int = 0) -> list[Row]:
+    """The merged network (the reference), the attached adapter, the bare base, and both passes of exact mode."""
+    images, _ = _pictures(imgsz, batch, seed)
+    detectors = {name: _adapted(model, rank, "lora", seed)[0] for name in ("merged", "attached", "both")}
+    detectors["base"] = YoloDetector.load(model)
+    detectors["merged"].merge()
+    modes: dict[str, Mode] = {"merged": "general", "attached": "defects", "base": "general", "both": "both"}
+    steps = {
+        f"inference {name}": partial(detector.detect, images, mode=modes[name]) for name, detector in detectors.items()
+    }
+    for step in steps.values():
+        step()
+    return _rows(_in_turn(steps, repeats), dict.fromkeys(steps, 0.0), "fp32", imgsz, batch)
+
+
+def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[YoloDetector, nn.Module]]]:
+    methods: dict[str, Callable[[], tuple[YoloDetector, nn.Module]]] = {
+        "full": lambda: _full(model),
+        "lora": lambda: _adapted(model, rank, "lora", 0),
+        "lora-fa": lambda: _adapted(model, rank, "lora-fa", 0),
+    }
+    try:
+        import peft  # noqa: F401 - optional
+    except ImportError:
+        return methods
+    return {**methods, "peft": lambda: _peft(model, rank)}
+
+
+def _full(model: str) -> tuple[YoloDetector, nn.Module]:
+    detector = YoloDetector.load(model, fold=False)
+    detector.replace_classes(_names())
+    detector.unfreeze()
+    return detector, detector.network
+
+
+def _adapted(model: str, rank: int, variant: str, seed: int) -> tuple[YoloDetector, nn.Module]:
+    detector = YoloDetector.load(model)
+    torch.manual_seed(seed)
+    adapter = detector.new_adapter(_names(), rank=rank, variant=variant)
+    detector.adapters.attach(adapter)
+    return detector, adapter
+
+
+def _peft(model: str, rank: int) -> tuple[YoloDetector, nn.Module]:
+    """PEFT's LoRA as it is commonly put on a YOLO: all dense convolutions, BatchNorm kept and frozen."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    detector = YoloDetector.load(model, fold=False)
+    plan = YoloDetector.load(model).plan(CLASSES, rank=rank)
+    detector.replace_classes(_names())
+    layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers), detector.network)
+    for layer in detector.class_layers():
+        detector.network.get_submodule(layer).requires_grad_(True)
+    for module in detector.network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+            module.__dict__["train"] = lambda mode=True: None  # noqa: ARG005 - the network's train() reaches it
+    return detector, detector.network
+
+
+def _step(detector: YoloDetector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str) -> Callable[[], None]:
+    parameters = [parameter for parameter in learned.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
+            losses = detector.losses(images, targets)
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _saved_mib(detector: YoloDetector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str) -> float:
+    """Memory that autograd keeps between forward and backward, each storage once, without parameters and pictures."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in (*detector.network.parameters(), *learned.parameters())}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no address is given out twice while counting
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"),
+    ):
+        losses = detector.losses(images, targets)
+    del losses, alive
+    gc.collect()
+    return sum(kept.values()) / 2**20
+
+
+def _in_turn(steps: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each method in each turn; one after the other, so that all see the same moods of the machine."""
+    seconds: dict[str, list[float]] = {method: [] for method in steps}
+    for _ in range(repeats):
+        for method, step in steps.items():
+            started = time.perf_counter()
+            step()
+            seconds[method].append(time.perf_counter() - started)
+    return seconds
+
+
+def _rows(seconds: dict[str, list[float]], saved: dict[str, float], dtype: str, imgsz: int, batch: int) -> list[Row]:
+    reference = next(iter(seconds))
+    rows = []
+    for method, times in seconds.items():
+        milliseconds = statistics.median(times) * 1000 / batch
+        ratio = statistics.median(a / b for a, b in zip(times, seconds[reference], strict=True))
+        memory = saved[method] / saved[reference] if saved[reference] else 0.0
+        rows.append(Row(method, dtype, imgsz, milliseconds, saved[method], ratio, memory, 1000 / milliseconds))
+    return rows
+
+
+def _pictures(imgsz: int, batch: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noise with a few boxes: what a step costs does not depend on what a picture shows."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (batch, 3, imgsz, imgsz), dtype=torch.uint8, generator=generator)
+    corner = torch.rand(batch * BOXES, 2, generator=generator) * 0.6 * imgsz
+    size = (0.1 + 0.3 * torch.rand(batch * BOXES, 2, generator=generator)) * imgsz
+    index = torch.arange(batch).repeat_interleave(BOXES).float()[:, None]
+    classes = torch.randint(0, CLASSES, (batch * BOXES, 1), generator=generator).float()
+    return images.contiguous(memory_format=torch.channels_last), torch.cat((index, classes, corner, corner + size), 1)
+
+
+def _names() -> Sequence[str]:
+    return [f"class {index}" for index in range(CLASSES)]

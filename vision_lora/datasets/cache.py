@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,11 +42,13 @@ class PictureCache:
 
     def __init__(self, samples: Sequence[Sample], imgsz: int, *, budget_gib: float) -> None:
         shape = (len(samples), imgsz, imgsz, 3)
-        size = int(np.prod(shape, dtype=np.int64))
+        size = math.prod(shape)
+        self._file: str | None = None
         if size <= budget_gib * 2**30 and size < _free_shared_memory():
             self.pictures = torch.empty(shape, dtype=torch.uint8).share_memory_()
         else:
-            self.pictures = _mapped_file(self, shape, size)
+            self._file = _temporary_file(self, size)
+            self.pictures = _mapped(self._file, shape)
         self.scales = torch.zeros(len(samples))
         self.pads = torch.zeros(len(samples), 2)
         self.errors: dict[int, str] = {}
@@ -63,6 +67,15 @@ class PictureCache:
             for _ in pool.map(decode, range(len(samples))):
                 pass
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process is sent: shared memory goes as a handle, a file by its name."""
+        return self.__dict__ | ({"pictures": self.pictures.shape} if self._file else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._file:
+            self.pictures = _mapped(self._file, state["pictures"])
+
 
 def _free_shared_memory() -> int:
     """Bytes that shared memory still takes: containers often allow 64 MiB, and writing beyond it kills the process."""
@@ -70,8 +83,8 @@ def _free_shared_memory() -> int:
     return shutil.disk_usage(folder).free * 9 // 10 if folder.is_dir() else 2**63
 
 
-def _mapped_file(owner: object, shape: tuple[int, ...], size: int) -> Tensor:
-    """A shared tensor over a new temporary file that is removed with `owner`."""
+def _temporary_file(owner: object, size: int) -> str:
+    """Name of a new temporary file with room for `size` bytes, removed with `owner`."""
     handle, name = tempfile.mkstemp(prefix="vision_lora_", suffix=".pictures")
     os.close(handle)
     weakref.finalize(owner, Path(name).unlink, missing_ok=True)
@@ -81,4 +94,9 @@ def _mapped_file(owner: object, shape: tuple[int, ...], size: int) -> Tensor:
             f"{Path(name).parent}: {free / 2**30:.1f} GiB free; the pictures at training size need "
             f"{size / 2**30:.1f} GiB: set TMPDIR to a larger disk or train at a smaller size"
         )
-    return torch.from_file(name, shared=True, size=size, dtype=torch.uint8).view(shape)
+    return name
+
+
+def _mapped(name: str, shape: Sequence[int]) -> Tensor:
+    """A shared tensor over a file."""
+    return torch.from_file(name, shared=True, size=math.prod(shape), dtype=torch.uint8).view(*shape)

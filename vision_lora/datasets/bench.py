@@ -1,0 +1,186 @@
+"""Our training loader against Ultralytics' own, on the same files, in turn, in one run.
+
+`python -m vision_lora.datasets.bench --data D --imgsz 320 --json data/results/loader_D_320.json`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from vision_lora.cli import run_verb
+from vision_lora.config import option
+from vision_lora.datasets.augment import load_recipe
+from vision_lora.datasets.loader import train_loader
+from vision_lora.datasets.open import open_dataset
+from vision_lora.datasets.sample import Sample
+from vision_lora.errors import DataError
+
+_WARM = 2  # batches before the clock starts: worker processes are up by then
+
+
+@dataclass(frozen=True)
+class LoaderBenchConfig:
+    """Measure training loaders: pictures a second with one worker process, ours and Ultralytics' own."""
+
+    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
+    imgsz: int = option(640, "side of the square pictures, pixels")
+    batch: int = option(16, "pictures in a batch")
+    workers: int = option(1, "worker processes of each loader")
+    augment: str = option("surface", "our recipe; Ultralytics runs its own defaults")
+    pictures: int = option(800, "pictures of the train split to load, at most")
+    repeats: int = option(5, "turns; in each, every loader runs through the pictures once")
+    seed: int = option(0, "seed of order and augmentation")
+    json: str | None = option(None, "file for the rows as JSON")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured loader.
+
+    Attributes:
+        loader: which.
+        images_per_second: median over the turns.
+        lowest: in the slowest turn.
+        highest: in the fastest turn.
+        ratio: ours by this one's images per second, median over the turns.
+    """
+
+    loader: str
+    images_per_second: float
+    lowest: float
+    highest: float
+    ratio: float
+
+
+def loader_rows(config: LoaderBenchConfig) -> list[Row]:
+    """Run every loader in turn and compare turn by turn, so that a busy machine slows all alike.
+
+    Raises:
+        DataError: the dataset has no train split, or too few pictures for the batch.
+    """
+    dataset = open_dataset(config.data)
+    samples = dataset.splits.get("train", [])[: config.pictures]
+    least = config.batch * (_WARM + 2)
+    if len(samples) < least:
+        raise DataError(f"{config.data}: {len(samples)} training pictures; expected {least} or more: lower --batch")
+    recipe = load_recipe(config.augment)
+    ours = train_loader(samples, config.imgsz, config.batch, recipe=recipe, seed=config.seed, workers=config.workers)
+    with _copy(samples) as root:
+        loaders: dict[str, Callable[[int], Iterable[Any]]] = {
+            f"vision_lora, {config.augment}": lambda turn: _epoch(ours, turn),
+            "ultralytics": _ultralytics(root, dataset.names, config, cache=False),
+            "ultralytics, cache=ram": _ultralytics(root, dataset.names, config, cache="ram"),
+        }
+        speeds: dict[str, list[float]] = {name: [] for name in loaders}
+        for turn in range(config.repeats):
+            for name, batches in loaders.items():
+                speeds[name].append(_images_per_second(batches(turn)))
+    first = next(iter(speeds.values()))
+    return [
+        Row(
+            name,
+            round(statistics.median(rates), 1),
+            round(min(rates), 1),
+            round(max(rates), 1),
+            round(statistics.median(own / rate for own, rate in zip(first, rates, strict=True)), 2),
+        )
+        for name, rates in speeds.items()
+    ]
+
+
+def _epoch(loader: Any, turn: int) -> Iterable[Any]:
+    loader.set_epoch(turn)
+    return loader  # type: ignore[no-any-return]
+
+
+def _images_per_second(batches: Iterable[Any]) -> float:
+    """Speed of one pass, without its first batches."""
+    count, start = 0, 0.0
+    for index, batch in enumerate(batches):
+        if index >= _WARM:
+            count += len(batch["img"] if isinstance(batch, dict) else batch)
+        if index == _WARM - 1:
+            start = time.perf_counter()
+    return count / (time.perf_counter() - start)
+
+
+@contextmanager
+def _copy(samples: Sequence[Sample]) -> Iterator[Path]:
+    """The pictures in a folder of their own: Ultralytics writes a cache file beside the labels it reads."""
+    with tempfile.TemporaryDirectory(prefix="vision_lora_bench_") as folder:
+        root = Path(folder)
+        for kind in ("images", "labels"):
+            (root / kind / "train").mkdir(parents=True)
+        for number, sample in enumerate(samples):
+            name = f"{number:06d}"
+            shutil.copyfile(sample.path, root / "images/train" / f"{name}{sample.path.suffix}")
+            centres, sides = (sample.boxes[:, :2] + sample.boxes[:, 2:]) / 2, sample.boxes[:, 2:] - sample.boxes[:, :2]
+            shares = np.concatenate([centres, sides], 1) / np.tile([sample.width, sample.height], 2)
+            rows = np.concatenate([sample.classes[:, None], shares], 1)
+            np.savetxt(root / "labels/train" / f"{name}.txt", rows, fmt=["%d", *["%.6f"] * 4])
+        yield root
+
+
+def _ultralytics(
+    root: Path, names: tuple[str, ...], config: LoaderBenchConfig, *, cache: bool | str
+) -> Callable[[int], Iterable[Any]]:
+    """Ultralytics' training loader with its default augmentation (mosaic, affine, colour, flips)."""
+    os.environ.setdefault("YOLO_VERBOSE", "False")
+    from ultralytics.cfg import get_cfg
+    from ultralytics.data.build import build_dataloader, build_yolo_dataset
+
+    options = {"task": "detect", "mode": "train", "imgsz": config.imgsz, "cache": cache, "seed": config.seed}
+    pictures = str(root / "images/train")
+    data: Any = {"path": str(root), "train": pictures, "names": dict(enumerate(names)), "nc": len(names), "channels": 3}
+    settings: Any = get_cfg(overrides=options)
+    dataset = build_yolo_dataset(settings, pictures, config.batch, data, mode="train", rect=False)
+    loader = build_dataloader(dataset, config.batch, config.workers, shuffle=True, rank=-1, device="cpu")
+    return lambda turn: loader
+
+
+def run(config: LoaderBenchConfig, console: Console) -> None:
+    """Measure, print a table, write JSON where asked."""
+    if not config.data:
+        raise DataError("--data (nothing): expected the path of a dataset")
+    torch.set_num_threads(1)
+    rows = loader_rows(config)
+    table = Table("loader", "images/s", "lowest", "highest", "ours / this")
+    for row in rows:
+        speeds = row.images_per_second, row.lowest, row.highest, row.ratio
+        table.add_row(row.loader, *(f"{value:g}" for value in speeds))
+    console.print(table)
+    if config.json is not None:
+        machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+        told = {"config": asdict(config), "machine": machine, "rows": [asdict(row) for row in rows]}
+        path = Path(config.json)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; gives the exit code."""
+    return run_verb(LoaderBenchConfig, "datasets.bench", run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

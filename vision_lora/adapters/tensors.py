@@ -39,7 +39,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     (length,) = struct.unpack("<Q", data[:8])
     if length > MAX_HEADER:
         raise BrokenAdapterError(
-            f"{path}: no safetensors file, or with a header of {length:,} bytes (most: {MAX_HEADER:,})"
+            f"{path}: no safetensors file, or altered: it claims a header of {length:,} bytes (at most {MAX_HEADER:,})"
         )
     try:
         metadata = _metadata(data[8 : 8 + length])

@@ -175,7 +175,8 @@ class InspectConfig(_Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        demand(bool(self.file), "file", "(nothing)", "the path of an adapter file")
+        if not self.file:
+            raise ConfigError("no file given; expected an adapter: python -m vision_lora.inspect adapter.safetensors")
 
 
 @dataclass(frozen=True)

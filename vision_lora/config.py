@@ -38,9 +38,6 @@ class _Options:
 
     def __post_init__(self) -> None:
         given = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
-        for name in ("data", "model", "out", "source"):
-            if name in given and given[name] is not None:
-                demand(bool(str(given[name]).strip()), name, repr(given[name]), "a path or a name")
         for name in ("epochs", "batch", "rank", "patience", "repeats"):
             if name in given:
                 demand(given[name] >= 1, name, given[name], "1 or more")

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 from pathlib import Path
-
-# Ultralytics would otherwise print its banners and install missing packages by itself; a factory PC must not change
-# because a file asked for it.
-os.environ.setdefault("YOLO_VERBOSE", "False")
-os.environ.setdefault("YOLO_AUTOINSTALL", "False")
 
 import torch
 from torch import nn

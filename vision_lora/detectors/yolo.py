@@ -11,24 +11,22 @@ from typing import Any, cast
 
 import torch
 import torchvision  # noqa: F401 - Ultralytics takes torchvision's NMS only where it is imported, and else a Python loop
+import ultralytics
+import yaml
 from torch import Tensor, nn
+from ultralytics.nn.modules import Conv, ConvTranspose, Detect, RepConv, v10Detect
+from ultralytics.nn.modules.block import RepVGGDW
+from ultralytics.nn.modules.conv import Conv2
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
+from ultralytics.utils.loss import E2ELoss
+from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.torch_utils import fuse_deconv_and_bn
 
 from vision_lora.detectors import weights
 from vision_lora.detectors.base import Detector, Found, Readout
 from vision_lora.detectors.fold import fold_batchnorm
 from vision_lora.errors import CheckpointError
-
-# isort: split
-# After `weights`, which sets how Ultralytics behaves.
-import ultralytics
-from ultralytics.nn.modules import Conv, ConvTranspose, Detect, RepConv, v10Detect
-from ultralytics.nn.modules.block import RepVGGDW
-from ultralytics.nn.modules.conv import Conv2
-from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
-from ultralytics.utils.loss import E2ELoss
-from ultralytics.utils.nms import non_max_suppression
-from ultralytics.utils.torch_utils import fuse_deconv_and_bn
 
 BRANCHES = ("cv3", "one2one_cv3")  # classifying branches of the head; the second in NMS-free networks
 
@@ -224,11 +222,14 @@ def fold_network(network: nn.Module) -> None:
 
 def _from_architecture(name: str) -> DetectionModel:
     try:
-        return DetectionModel(name, verbose=False).eval()
-    except FileNotFoundError as error:
+        layers = yaml_model_load(name)
+    except (FileNotFoundError, yaml.YAMLError) as error:
         raise CheckpointError(
             f"{name}: no such architecture; expected a path, or a name such as yolo11n.yaml"
         ) from error
+    if not isinstance(layers, dict) or not {"backbone", "head", "nc"} <= layers.keys():
+        raise CheckpointError(f"{name}: no architecture of a detector; expected `nc`, `backbone` and `head` in it")
+    return DetectionModel(layers, verbose=False).eval()
 
 
 def _prior(weight: Tensor, bias: Tensor, stride: float) -> None:

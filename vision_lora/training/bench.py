@@ -49,7 +49,9 @@ class Row:
         return asdict(self)
 
 
-def training_rows(model: str, *, imgsz: int, batch: int, rank: int, dtype: str, repeats: int, seed: int = 0) -> list[Row]:
+def training_rows(
+    model: str, *, imgsz: int, batch: int, rank: int, dtype: str, repeats: int, seed: int = 0
+) -> list[Row]:
     """Full fine-tuning (the reference), adapters, and PEFT's LoRA on the same layers where `peft` is installed.
 
     A step is forward, loss, backward, clipping and AdamW, as `vision_lora.training.fit` does it, on the CPU.
@@ -133,11 +135,13 @@ def _peft(model: str, rank: int) -> tuple[YoloDetector, nn.Module]:
     for module in detector.network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-            module.__dict__["train"] = lambda mode=True: None  # noqa: ARG005 - the network's train() reaches it
+            module.__dict__["train"] = lambda mode=True: None  # the network's train() reaches it
     return detector, detector.network
 
 
-def _step(detector: YoloDetector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str) -> Callable[[], None]:
+def _step(
+    detector: YoloDetector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str
+) -> Callable[[], None]:
     parameters = [parameter for parameter in learned.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4)
 
@@ -170,9 +174,11 @@ def _saved_mib(detector: YoloDetector, learned: nn.Module, images: Tensor, targe
         torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"),
     ):
         losses = detector.losses(images, targets)
-    del losses, alive
+    size = sum(kept.values()) / 2**20
+    alive.clear()
+    del losses
     gc.collect()
-    return sum(kept.values()) / 2**20
+    return size
 
 
 def _in_turn(steps: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

@@ -24,12 +24,13 @@ from vision_lora.config import Mode, TrainConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
-from vision_lora.datasets.sample import Dataset, Sample
+from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.devices import make_fabric
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.report import save_curves, save_prediction_grid
+from vision_lora.images import read_image
 from vision_lora.outputs import new_folder, write_json
 from vision_lora.training.fit import Listener, fit, learning_rate
 
@@ -62,7 +63,8 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
     fabric = make_fabric(config.device, config.precision)
     lightning_fabric.seed_everything(config.seed, verbose=False)
     dataset = open_dataset(config.data, strict=config.strict)
-    train_samples, val_samples = _split(dataset, "train"), _split(dataset, "val")
+    train_samples = _split(dataset, "train")
+    val_samples, broken = _readable(_split(dataset, "val"), strict=config.strict)
     detector = YoloDetector.load(config.model, fold=config.method == "lora")
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
 
@@ -152,7 +154,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
         "base_fingerprint": base,
         "names": list(dataset.names),
         "images": {"train": len(train_samples), "val": len(val_samples)},
-        "skipped": [str(problem) for problem in (*dataset.problems, *batches.problems)],
+        "skipped": [str(problem) for problem in (*dataset.problems, *batches.problems, *broken)],
         "lr": learning_rate(config),
         "imgsz": config.imgsz,
         "seed": config.seed,
@@ -182,6 +184,28 @@ def _split(dataset: Dataset, name: str) -> list[Sample]:
         there = ", ".join(dataset.splits) or "none"
         raise DataError(f"{dataset.source}: no {name} split (there: {there}); training needs train and val")
     return dataset.splits[name]
+
+
+def _readable(samples: Sequence[Sample], *, strict: bool) -> tuple[list[Sample], list[Problem]]:
+    """The samples whose picture can be decoded, so that no validation stops a long training; and the others."""
+    readable, problems = [], Problems(strict=strict)
+    for sample in samples:
+        error = _reading_error(sample.path)
+        if error is None:
+            readable.append(sample)
+        else:
+            problems.add(sample.path, "", error, "a whole picture")
+    if not readable:
+        raise DataError(f"none of the {len(samples)} val pictures can be read; the first: {problems.found[0]}")
+    return readable, problems.found
+
+
+def _reading_error(path: Path) -> str | None:
+    try:
+        read_image(path)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def _file_name(name: str, method: str) -> str:

@@ -1,0 +1,117 @@
+"""Options: one source for the command line, YAML and help; every mistake is one line and exit code 2."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from vision_lora import config as configs
+from vision_lora.cli import parse, run_verb
+from vision_lora.config import EvaluateConfig, PredictConfig, TrainConfig
+from vision_lora.errors import ConfigError, DataError
+from vision_lora.outputs import check_file, new_folder, write_json
+
+
+def test_options_come_from_the_command_line_and_from_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("data: steel.yaml\nepochs: 7\nexist_ok: true\nlr: 0.01\n")
+    config = parse(TrainConfig, "train", ["--config", str(file), "--epochs", "9", "--weight-decay", "0"])
+    assert (config.data, config.epochs, config.exist_ok, config.lr, config.weight_decay) == (
+        "steel.yaml",
+        9,
+        True,
+        0.01,
+        0,
+    )
+    assert config.batch == TrainConfig(data="x").batch
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "d", "--bogus", "1"], "bogus"),
+        (["--data", "d", "--epochs", "many"], "epochs"),
+        (["--data", "d", "--method", "magic"], "method"),
+        (["--data", "d", "--rank", "0"], "--rank 0: expected 1 or more"),
+        (["--data", "d", "--imgsz", "300"], "--imgsz 300: expected a multiple of 32"),
+        (["--data", "d", "--lr", "-1"], "--lr -1.0: expected more than 0"),
+        (["--data", "d", "--ema", "1"], "--ema 1.0: expected 0 or more, less than 1"),
+        ([], r"--data \(nothing\): expected the path of a dataset"),
+    ],
+)
+def test_mistakes_in_options(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse(TrainConfig, "train", words)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_keys_in_yaml_are_mistakes(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("data: d\nepoch: 7\n")
+    with pytest.raises(ConfigError, match="epoch"):
+        parse(TrainConfig, "train", ["--config", str(file)])
+    with pytest.raises(ConfigError, match="gone"):
+        parse(TrainConfig, "train", ["--config", str(tmp_path / "gone.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "message"),
+    [
+        (EvaluateConfig, ["--data", "d"], "--model"),
+        (PredictConfig, ["--source", "s", "--model", "m", "--mode", "defects"], "--mode defects: expected --adapter"),
+        (PredictConfig, ["--model", "m"], "--source"),
+        (PredictConfig, ["--source", "s", "--model", "m", "--confidence", "2"], "--confidence 2.0: expected 0 to 1"),
+    ],
+)
+def test_mistakes_in_other_verbs(config: type, words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(config, "verb", words)
+
+
+def test_every_option_has_help() -> None:
+    for config in vars(configs).values():
+        if isinstance(config, type) and config.__module__ == configs.__name__ and config.__name__.endswith("Config"):
+            assert config.__doc__
+            for item in fields(config):
+                assert item.metadata["help"], f"{config.__name__}.{item.name}"
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(config: TrainConfig, console: object) -> None:
+        raise DataError("steel.yaml:\nno names")
+
+    assert run_verb(TrainConfig, "train", run, ["--data", "steel.yaml"]) == 2
+    assert capsys.readouterr().err == "error: steel.yaml: no names\n"
+    assert run_verb(TrainConfig, "train", run, ["--wrong"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_interrupting_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(config: TrainConfig, console: object) -> None:
+        raise KeyboardInterrupt("last weights are in x")
+
+    assert run_verb(TrainConfig, "train", run, ["--data", "d"]) == 130
+    assert capsys.readouterr().err == "interrupted: last weights are in x\n"
+
+
+def test_folders_are_never_overwritten(tmp_path: Path) -> None:
+    out = str(tmp_path / "runs" / "train")
+    assert [new_folder(out, exist_ok=False).name for _ in range(3)] == ["train", "train-2", "train-3"]
+    assert new_folder(out, exist_ok=True).name == "train"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot create the folder"):
+        new_folder(str(tmp_path / "file" / "below"), exist_ok=False)
+
+
+def test_files_are_checked_before_the_work_and_written_whole(tmp_path: Path) -> None:
+    assert check_file("json", None) is None
+    for wrong in (tmp_path, tmp_path / "gone" / "a.json"):
+        with pytest.raises(ConfigError, match="expected a file in a folder that exists"):
+            check_file("json", str(wrong))
+    target = check_file("json", str(tmp_path / "a.json"))
+    assert target is not None
+    write_json(target, {"a": 1})
+    assert target.read_text() == '{\n "a": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [target]

@@ -22,8 +22,8 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 
 PAD_VALUE = 114  # the grey that YOLO-style detectors were trained to see around a picture
 
-# 200 megapixels: above any area camera and common line-scan frames, below what a decompression bomb declares.
-MAX_PIXELS = 200_000_000
+# Pillow's own limit for a decompression bomb, above any area camera and common line-scan frames.
+MAX_PIXELS = 178_956_970
 
 _END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 

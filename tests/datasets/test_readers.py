@@ -11,6 +11,7 @@ import pytest
 from tests.datasets.build import annotation, coco, picture, voc, voc_object, write_voc, yolo
 from vision_lora.datasets import Dataset, open_dataset
 from vision_lora.datasets.masks import mask_box
+from vision_lora.datasets.yolo import label_path
 
 PUBLIC = {"neu-det": (1260, 2935), "deeppcb": (850, 5862), "coco128": (128, 929)}
 
@@ -84,6 +85,19 @@ def test_pictures_without_boxes_stay(tmp_path: Path) -> None:
     samples = open_dataset(data).splits["train"]
     assert [len(sample.boxes) for sample in samples] == [1, 0, 0]
     assert samples[1].boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("path", ["data.yaml", "./data.yaml", "."])
+def test_the_working_directory_may_be_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    yolo(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert [len(sample.boxes) for sample in open_dataset(path).splits["train"]] == [1, 1]
+
+
+def test_only_the_last_images_folder_becomes_labels() -> None:
+    assert label_path(Path("/images/a/images/train/x.1.png")) == Path("/images/a/labels/train/x.1.txt")
+    assert label_path(Path("images/x.png")) == Path("labels/x.txt")
+    assert label_path(Path("my_images/x.png")) == Path("my_images/x.txt")
 
 
 def test_names_as_a_map_and_several_folders(tmp_path: Path) -> None:

@@ -307,4 +307,4 @@ def _class_in_name(stem: str, names: Sequence[str]) -> int | None:
 
 def _told(pair: Overlap, samples: Sequence[Sample], splits: Sequence[str] | None = None) -> str:
     one, other = (f"{samples[i].path}" + (f" ({splits[i]})" if splits else "") for i in (pair.first, pair.second))
-    return f"{one} and {other}: correlation {pair.correlation:.2f}, shifted by {pair.dx:+.0%}, {pair.dy:+.0%}"
+    return f"{one} and {other}: correlation {pair.correlation:.2f}, shifted by {pair.dx:+.1%}, {pair.dy:+.1%}"

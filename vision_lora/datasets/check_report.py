@@ -159,7 +159,7 @@ def _pair_pictures(report: Report) -> Iterable[str]:
         samples = report.samples[pair.first], report.samples[pair.second]
         splits = report.splits[pair.first], report.splits[pair.second]
         told = " | ".join(f"{sample.path.name} ({split})" for sample, split in zip(samples, splits, strict=True))
-        caption = f"{told}: correlation {pair.correlation:.2f}, shifted {pair.dx:+.0%}, {pair.dy:+.0%}"
+        caption = f"{told}: correlation {pair.correlation:.2f}, shifted {pair.dx:+.1%}, {pair.dy:+.1%}"
         yield _figure("".join(_thumbnail(sample) for sample in samples), caption)
 
 

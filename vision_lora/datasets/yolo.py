@@ -75,8 +75,9 @@ def parse_names(value: Any, source: Path) -> tuple[str, ...]:
 
 def label_path(image: Path) -> Path:
     """Where a picture's labels are: the last folder named `images` becomes `labels` (Ultralytics' rule)."""
-    before, found, after = str(image).rpartition(f"{os.sep}images{os.sep}")
-    return Path(f"{before}{os.sep}labels{os.sep}{after}" if found else image).with_suffix(".txt")
+    # The separator in front lets a relative path begin with `images`.
+    before, found, after = f"{os.sep}{image}".rpartition(f"{os.sep}images{os.sep}")
+    return Path(f"{before}{os.sep}labels{os.sep}{after}"[1:] if found else image).with_suffix(".txt")
 
 
 def read_images(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -18,6 +21,7 @@ from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.deltas import LowRank, RankStabilised
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.peft import CONFIG, WEIGHTS, read_peft, write_peft
+from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import AdapterError, BrokenAdapterError, ForeignLayoutError, MismatchError
 
 peft = pytest.importorskip("peft")
@@ -154,6 +158,29 @@ def test_we_compute_the_same_with_pefts(options: dict[str, Any], tmp_path: Path)
     close(attached(load_adapter(tmp_path / "ours.safetensors")), expected)
 
 
+def test_a_real_detector_there_and_back(shared: Path, tmp_path: Path) -> None:
+    detector = YoloDetector.load(str(shared / "weights" / "yolo11n.pt"))
+    adapter = build.only_low_rank(detector.new_adapter(("scratch",)))
+    for delta in adapter.deltas.values():
+        delta.get_parameter("up").data.normal_(std=0.02, generator=torch.manual_seed(0))
+    images = torch.rand(1, 3, 96, 96)
+    network = detector.network.eval()
+    with torch.no_grad():
+        before = network(images)[0]
+        detector.adapters.attach(adapter)
+        expected = network(images)[0]
+        detector.adapters.detach()
+        assert write_peft(adapter, network, tmp_path) == ()
+        back = read_peft(tmp_path, network, adapter.card)
+        detector.adapters.attach(back)
+        assert torch.equal(network(images)[0], expected)
+        detector.adapters.detach()
+        output = peft.PeftModel.from_pretrained(network, str(tmp_path)).eval()(images)[0]
+    assert (expected - before)[:, 4:].abs().max() > 1e-3
+    close(output[:, 4:], expected[:, 4:])  # scores
+    assert (output - expected)[:, :4].abs().max() < 0.01  # pixels
+
+
 def test_half_precision_of_pefts_is_read(tmp_path: Path) -> None:
     expected = trained_in_peft(tmp_path, target_modules=TARGETS)
     tensors = {name: tensor.bfloat16() for name, tensor in load_file(tmp_path / WEIGHTS).items()}
@@ -262,6 +289,26 @@ def test_configs_that_are_no_plain_lora(name: str, tmp_path: Path) -> None:
         read_peft(tmp_path, network(), card(network()))
 
 
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_value_in_the_config_is_read_or_refused(data: st.DataObject, tmp_path: Path) -> None:
+    good = tmp_path / "good.json"
+    if not good.exists():
+        trained_in_peft(tmp_path, target_modules=TARGETS)
+        (tmp_path / CONFIG).rename(good)
+    values = json.loads(good.read_text())
+    name = data.draw(st.sampled_from([*values, "lora_alpha", "alpha_pattern", "use_rslora"]))
+    (tmp_path / CONFIG).write_text(json.dumps({**values, name: data.draw(ANY)}))
+    with suppress(AdapterError):
+        read_peft(tmp_path, network(), card(network()))
+
+
 FILES: dict[str, Callable[[Path], object]] = {
     "no config": lambda folder: (folder / CONFIG).unlink(),
     "no JSON": lambda folder: (folder / CONFIG).write_text("{"),
@@ -275,6 +322,7 @@ FILES: dict[str, Callable[[Path], object]] = {
 TENSORS: dict[str, dict[str, Tensor]] = {
     "NaN": {"linear.lora_A.weight": torch.full((2, 32), float("nan"))},
     "integers": {"linear.lora_A.weight": torch.ones(2, 32, dtype=torch.int32)},
+    "eight bits": {"linear.lora_A.weight": torch.ones(2, 32).to(torch.float8_e4m3fn)},
     "unknown": {"linear.lora_magnitude_vector": torch.ones(5)},
     "one factor": {"body.1.lora_A.weight": torch.ones(2, 3)},
     "escape sequence": {"\x1b[2J.lora_A.weight": torch.ones(2, 3), "\x1b[2J.lora_B.weight": torch.ones(3, 2)},

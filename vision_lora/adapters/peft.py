@@ -39,6 +39,7 @@ from vision_lora.errors import AdapterError, BrokenAdapterError, ForeignLayoutEr
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 # Options of PEFT under which B·A is not the whole change, or not the change of this weight.
 _FOREIGN = (
@@ -155,8 +156,8 @@ def read_peft(folder: Path, network: nn.Module, card: Card) -> Adapter:
         match = re.fullmatch(rf"{re.escape(_PREFIX)}(.+)\.lora_([AB])\.weight", name)
         if match is None:
             raise ForeignLayoutError(f"{folder}: tensor {name!r} is no LoRA factor of a convolution or a linear layer")
-        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
-            raise BrokenAdapterError(f"{folder}: tensor {name!r} holds values that are not finite numbers")
+        if tensor.dtype not in _DTYPES or not torch.isfinite(tensor).all():
+            raise BrokenAdapterError(f"{folder}: tensor {name!r} holds no finite numbers of 16 or 32 bits")
         pairs.setdefault(match[1], {})[match[2]] = tensor.float()
     if not pairs:
         raise BrokenAdapterError(f"{folder}: {WEIGHTS} holds no tensors")

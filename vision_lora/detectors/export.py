@@ -157,7 +157,7 @@ def _write_graph(network: nn.Module, imgsz: int, path: Path, format: ExportForma
     traced = path.with_suffix(".onnx")
     images = torch.zeros(2, 3, imgsz, imgsz)
     network(images)  # so that cell centres are there before the trace
-    torch2onnx(network, images, traced, opset=OPSET, dynamic={"images": {0: "batch"}, "output0": {0: "batch"}})
+    torch2onnx(network, images, str(traced), opset=OPSET, dynamic={"images": {0: "batch"}, "output0": {0: "batch"}})
     graph = onnxslim.slim(onnx.load(traced))
     for key, value in metadata.items():
         graph.metadata_props.add(key=key, value=value)

@@ -37,17 +37,13 @@ def pictures(count: int = 2, size: int = 96) -> torch.Tensor:
 
 
 def targets(size: int = 96) -> torch.Tensor:
-    """Rows of index, class and corners: small, middling and large boxes, so that every level of the head has something to find."""
-    boxes = [
-        (index, 8 * row + 4, 8 * row + 4, step) for index in (0, 1) for row, step in enumerate((12, 24, 40, 64, 80))
-    ]
-    return torch.tensor(
-        [
-            [index, row % 2, x, y, min(x + step, size), min(y + step, size)]
-            for row, (index, x, y, step) in enumerate(boxes)
-        ],
-        dtype=torch.float32,
-    )
+    """Rows of index, class and corners: boxes of many sizes, so that every level of the head has something to find."""
+    rows = []
+    for index in (0, 1):
+        for place, side in enumerate((12, 24, 40, 64, 80)):
+            near, far = 8 * place + 4, min(8 * place + 4 + side, size)
+            rows.append([index, place % 2, near, near, far, far])
+    return torch.tensor(rows, dtype=torch.float32)
 
 
 def large(rows: torch.Tensor) -> torch.Tensor:

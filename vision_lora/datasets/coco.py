@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vision_lora.datasets.masks import mask_box
-from vision_lora.datasets.paths import Roots, readable_size
+from vision_lora.datasets.paths import Roots, is_there, readable_size
 from vision_lora.datasets.sample import Problems, Sample
 from vision_lora.errors import DataError
 
@@ -184,7 +184,7 @@ def _picture_folder(path: Path, images: list[Any]) -> Path:
         raise DataError(f"{path}: no picture in `images`; expected at least one with a `file_name`")
     # Any of the first few will do: one missing picture must not hide the others.
     for folder in candidates:
-        if any("\0" not in name and (folder / name).is_file() for name in names[:20]):
+        if any(is_there(folder / name) for name in names[:20]):
             return folder
     looked = ", ".join(str(folder) for folder in candidates)
     raise DataError(f"{path}: picture {names[0]!r} is in none of {looked}; expected the pictures beside the JSON")
@@ -223,6 +223,16 @@ def _load(path: Path) -> dict[str, Any]:
     return data
 
 
+def _numbers(box: Any) -> tuple[float, ...] | None:
+    """Four numbers as floats; None for anything else."""
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(number, (int, float)) for number in box):
+        return None
+    try:
+        return tuple(map(float, box))
+    except OverflowError:  # JSON's integers have no bounds
+        return None
+
+
 def _slim(value: dict[str, Any]) -> Any:
     """Keep of an annotation what a sample needs, as soon as it is parsed; everything else passes."""
     if "image_id" not in value or "category_id" not in value:
@@ -234,8 +244,8 @@ def _slim(value: dict[str, Any]) -> Any:
             box = mask_box(value["segmentation"])
         except ValueError as error:
             box = str(error)
-    elif not isinstance(box, list) or len(box) != 4 or not all(isinstance(number, (int, float)) for number in box):
-        box = f"bbox {box!r}"
+    else:
+        box = _numbers(box) or f"bbox {box!r:.60}"
     return _Annotation(
         value.get("id"),
         key if isinstance(key, (int, str)) else str(key),

@@ -27,7 +27,7 @@ def mask_box(segmentation: Any) -> tuple[float, float, float, float]:
         return _run_length_box(segmentation)
     try:
         values = np.fromiter(chain.from_iterable(segmentation), np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"not a mask; expected {_EXPECTED}") from None
     if len(values) < 6 or any(len(polygon) % 2 for polygon in segmentation):
         raise ValueError("a polygon with fewer than three points or half a point")

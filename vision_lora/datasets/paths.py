@@ -44,6 +44,14 @@ class Roots:
             )
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path exists; a name that no file system could hold does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a NUL in it
+        return False
+
+
 def image_files(folder: Path, roots: Roots, problems: Problems) -> Iterator[Path]:
     """Pictures in a folder and below, sorted by path; links that leave the roots are problems, not pictures."""
     for here, folders, files in os.walk(folder):

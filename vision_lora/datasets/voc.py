@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_lora.datasets.paths import Roots, image_files, readable_size
+from vision_lora.datasets.paths import Roots, image_files, is_there, readable_size
 from vision_lora.datasets.sample import Box, Dataset, Problems, Sample, as_boxes
 from vision_lora.errors import DataError
 
@@ -146,7 +146,7 @@ def _beside(xml: Path, filename: str) -> Path | None:
     """The picture beside its XML: of the same stem, else of the name that the XML states."""
     for name in (*(xml.stem + suffix for suffix in (".jpg", ".png", ".jpeg", ".bmp")), filename):
         path = Path(os.path.normpath(xml.parent / name))
-        if name and "\0" not in name and path.is_file():
+        if name and is_there(path) and path.is_file():
             return path
     return None
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vision_lora.datasets.coco import read_coco
-from vision_lora.datasets.paths import Roots, image_files, readable_size
+from vision_lora.datasets.paths import Roots, image_files, is_there, readable_size
 from vision_lora.datasets.safe_yaml import load_mapping
 from vision_lora.datasets.sample import Box, Dataset, Problems, Sample, as_boxes
 from vision_lora.errors import DataError
@@ -35,7 +35,7 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
     if not isinstance(base, str):
         raise DataError(f"{path}: `path` is {base!r}; expected one folder (a split may list several)")
     root = Path(os.path.normpath(path.parent / base))
-    if not root.is_dir():
+    if not (is_there(root) and root.is_dir()):
         raise DataError(f"{path}: `path` names {root}, which is no folder; expected one relative to the yaml's own")
     reader = _SplitReader(path, Roots(root), names, problems)
     splits = {_SPLITS[key]: reader.read(key, config[key]) for key in _SPLITS if config.get(key)}
@@ -169,14 +169,14 @@ class _SplitReader:
             raise DataError(f"{self._source}: `{split}` holds {text!r}; {expected}")
         path = Path(text)
         if path.is_absolute():
-            self._roots.add(path if path.is_dir() else path.parent)
+            self._roots.add(path if is_there(path) and path.is_dir() else path.parent)
         else:
             path = Path(os.path.normpath(self._roots.first / text))
             inside = Path(os.path.normpath(self._roots.first / text.removeprefix("../")))
-            if text.startswith("../") and not self._roots.holds(path) and inside.exists():
+            if text.startswith("../") and not self._roots.holds(path) and is_there(inside):
                 path = inside  # Roboflow writes `../train/images` and means `train/images`; Ultralytics reads it so too
             self._roots.require(path, self._source)
-        if not path.exists():
+        if not is_there(path):
             raise DataError(f"{self._source}: `{split}` names {path}, which does not exist; {expected}")
         return path
 

@@ -54,7 +54,7 @@ def adapted(path: Path) -> YoloDetector:
         index = list(CLASSES.values())
         rows.weight.data.copy_(old.weight[index].flatten(1))  # type: ignore[index, union-attr]
         rows.bias.data.copy_(old.bias[index])  # type: ignore[index]
-    detector.adapters.attach(adapter)
+    detector.attach(adapter)
     return detector
 
 

@@ -111,7 +111,7 @@ def test_base_plus_file_is_the_trained_model_in_a_fresh_process(
 def test_training_leaves_the_checkpoint_alone(run: Path, shared: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     detector = YoloDetector.load(str(shared / "weights" / "yolo11n.pt"))
-    detector.adapters.attach(load_adapter(run / "adapter.safetensors"))
+    detector.attach(load_adapter(run / "adapter.safetensors"))
     assert fingerprint(detector.network.state_dict()) == summary["base_fingerprint"]
 
 

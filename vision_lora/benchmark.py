@@ -17,7 +17,7 @@ def run(config: BenchmarkConfig, console: Console) -> None:
     import torch
 
     from vision_lora.outputs import check_file, write_json
-    from vision_lora.training.bench import inference_rows, training_rows
+    from vision_lora.training.bench import inference_rows, switch_rows, training_rows
 
     target = check_file("json", config.json)
     torch.set_num_threads(config.threads)
@@ -40,10 +40,14 @@ def run(config: BenchmarkConfig, console: Console) -> None:
         repeats=5 * config.repeats,
         seed=config.seed,
     )
+    rows += switch_rows(
+        config.model, imgsz=config.imgsz, rank=config.rank, repeats=5 * config.repeats, seed=config.seed
+    )
     table = Table("method", "dtype", "ms/image", "x first", "saved MiB/image", "x first", "images/s", box=None)
+    table.columns[0].no_wrap = True
     for row in rows:
         memory = (f"{row.saved_mib_per_image:.0f}", f"{row.memory_ratio:.2f}") if row.saved_mib_per_image else ("", "")
-        numbers = (f"{row.ms_per_image:.1f}", f"{row.time_ratio:.3f}", *memory, f"{row.images_per_second:.1f}")
+        numbers = (f"{row.ms_per_image:.3g}", f"{row.time_ratio:.3f}", *memory, f"{row.images_per_second:.1f}")
         table.add_row(row.method, row.dtype, *numbers)
     console.print(table)
     console.print(

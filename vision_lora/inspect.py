@@ -41,7 +41,7 @@ def run(config: InspectConfig, console: Console) -> None:
     detector = None
     if config.model is not None:
         detector = load_detector(config.model, None, "cpu")
-        detector.adapters.attach(adapter)  # the check: raises where it does not fit
+        detector.attach(adapter)  # the check: raises where it does not fit
 
     found = changes(adapter, None if detector is None else detector.network)
     largest = max((change.size for change in found if change.relative or detector is None), default=0.0)

@@ -60,7 +60,7 @@ def adapted(name: str, *, random: float = 0.0, **options: object) -> YoloDetecto
             for delta in adapter.deltas.values():
                 for parameter in delta.parameters():
                     parameter.add_(random * torch.randn_like(parameter))
-    detector.adapters.attach(adapter)
+    detector.attach(adapter)
     return detector
 
 
@@ -161,7 +161,7 @@ def test_file_gives_the_same_detections(checkpoint: str, tmp_path: Path) -> None
     assert detector.adapter is not None
     save_adapter(detector.adapter, tmp_path / "a.safetensors")
     again = YoloDetector.load(checkpoint)
-    again.adapters.attach(load_adapter(tmp_path / "a.safetensors"))
+    again.attach(load_adapter(tmp_path / "a.safetensors"))
     ours, theirs = (d.detect(pictures(), readout=MEASURE) for d in (detector, again))
     for one, other in zip(ours, theirs, strict=True):
         assert np.array_equal(one.boxes, other.boxes)

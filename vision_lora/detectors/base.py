@@ -16,7 +16,7 @@ from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.attach import AdapterSet
 from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detections import Detections
-from vision_lora.errors import AdapterError, ConfigError
+from vision_lora.errors import AdapterError, ClassClashError, ConfigError, MismatchError
 from vision_lora.images import letterbox
 
 Mode = Literal["general", "defects", "both"]
@@ -180,7 +180,7 @@ class Detector(ABC):
             AdapterError: no name, a name twice, a rank below 1, an unknown variant, or nothing to adapt.
         """
         if not names or len(set(names)) < len(names):
-            raise AdapterError(f"new classes {list(names)}: expected at least one, each name once")
+            raise ClassClashError(f"new classes {list(names)}: expected at least one, each name once")
         plan = self.plan(len(names), rank=rank, variant=variant, placement=placement)
         card = Card(self.family, self.base, self.fingerprint, tuple(names), float(alpha or rank), imgsz)
         adapter = Adapter.from_plan(plan, card)
@@ -199,6 +199,23 @@ class Detector(ABC):
         with nullcontext() if self.adapters.merged else self.adapters.enabled(source == "defects"):
             self.classes_changed(len(names))
             yield names
+
+    def attach(self, adapter: Adapter, name: str = "default", *, use: bool = True) -> None:
+        """Attach an adapter, see `AdapterSet.attach`.
+
+        Raises:
+            AdapterError: it does not fit this detector; nothing is attached then.
+        """
+        if (theirs := set(adapter.class_rows)) != (ours := set(self.class_layers())):
+            strange = min(theirs ^ ours)
+            raise MismatchError(
+                f"layer {strange}: new class rows are expected in {', '.join(sorted(ours))}, and only there"
+            )
+        self.adapters.attach(adapter, name, use=use)
+
+    def use(self, name: str | None) -> None:
+        """Make an attached adapter the active one, or none: what is detected next is detected with it."""
+        self.adapters.use(name)
 
     def merge(self) -> None:
         """Write the active adapter into the network: a plain detector of the adapter's classes, and of no others.
@@ -220,6 +237,7 @@ class Detector(ABC):
         """
         self.adapters.unmerge()
         self.names = self._general
+        self.classes_changed(len(self.names))
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Training losses of the adapted pass, or of the network itself where no adapter is active.

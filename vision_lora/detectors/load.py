@@ -34,6 +34,6 @@ def load_detector(model: str | None, adapter: str | None, device: str = "auto") 
     else:
         detector = YoloDetector.load(model)
     if loaded is not None:
-        detector.adapters.attach(loaded)
+        detector.attach(loaded)
     detector.to(chosen)
     return detector

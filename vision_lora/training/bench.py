@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gc
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vision_lora.adapters.adapter import Adapter
+from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.detectors.base import Mode
 from vision_lora.detectors.yolo import YoloDetector
 
@@ -28,7 +32,7 @@ class Row:
         method: what was run.
         dtype: `fp32`, or `bf16` under autocast.
         imgsz: side of the pictures, pixels.
-        ms_per_image: median over the repeats.
+        ms_per_image: median over the repeats; of one switch where there are no pictures.
         saved_mib_per_image: what the forward keeps for the backward, parameters not counted; 0 for inference.
         time_ratio: median over the repeats of this method's time by the first method's, of the same turn.
         memory_ratio: saved memory by the first method's.
@@ -93,6 +97,29 @@ def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: in
     return _rows(_in_turn(steps, repeats), dict.fromkeys(steps, 0.0), "fp32", imgsz, batch)
 
 
+def switch_rows(model: str, *, imgsz: int, rank: int, repeats: int, seed: int = 0) -> list[Row]:
+    """What a change of product line costs: between two attached adapters, and from a file on disk."""
+    detector, first = _adapted(model, rank, "lora", seed)
+    detector.attach(detector.new_adapter(_names(), rank=rank), "second")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "adapter.safetensors"
+        assert isinstance(first, Adapter)
+        save_adapter(first, file)
+
+        def switch() -> None:
+            detector.adapters.use("default" if detector.adapters.active == "second" else "second")
+
+        def load() -> None:
+            detector.attach(load_adapter(file), "loaded")
+            detector.adapters.detach("loaded")
+            detector.adapters.use("second")
+
+        steps = {"switch adapters": switch, "load a file and switch": load}
+        for step in steps.values():
+            step()
+        return _rows(_in_turn(steps, repeats), dict.fromkeys(steps, 0.0), "fp32", imgsz, 1)
+
+
 def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[YoloDetector, nn.Module]]]:
     methods: dict[str, Callable[[], tuple[YoloDetector, nn.Module]]] = {
         "full": lambda: _full(model),
@@ -117,7 +144,7 @@ def _adapted(model: str, rank: int, variant: str, seed: int) -> tuple[YoloDetect
     detector = YoloDetector.load(model)
     torch.manual_seed(seed)
     adapter = detector.new_adapter(_names(), rank=rank, variant=variant)
-    detector.adapters.attach(adapter)
+    detector.attach(adapter)
     return detector, adapter
 
 

@@ -81,7 +81,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
             placement=config.placement,
             imgsz=config.imgsz,
         )
-        detector.adapters.attach(adapter)
+        detector.attach(adapter)
         counts = adapter.parameter_count()
     else:
         detector.replace_classes(dataset.names)
@@ -129,7 +129,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
     if adapter is not None:
         detector.adapters.detach()
         adapter = load_adapter(files["best"]).to(detector.device)
-        detector.adapters.attach(adapter)
+        detector.attach(adapter)
     else:
         detector = YoloDetector.load(str(files["best"]))
         detector.to(fabric.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,30 @@ def test_missing_and_broken(tmp_path: Path) -> None:
     for read in (read_image, image_size):
         with pytest.raises(DataError, match=r"a\.jpg: unreadable"):
             read(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("first", ["vision_lora.images", "ultralytics"])
+def test_ultralytics_does_not_get_in_between(tmp_path: Path, first: str) -> None:
+    """It exchanges Pillow's `open`; a broken picture must stay one line."""
+    import subprocess
+    import sys
+
+    pytest.importorskip("ultralytics")
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    code = f"""if True:
+        import {first}
+        import ultralytics.utils
+        from pathlib import Path
+        from vision_lora.errors import DataError
+        from vision_lora.images import read_image
+        try:
+            read_image(Path({str(tmp_path / "a.png")!r}))
+        except DataError as error:
+            print("told:", error)
+    """
+    environment = os.environ | {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "told: " in done.stdout
 
 
 def test_truncated_jpeg_is_not_half_a_picture(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ MAX_PIXELS = 178_956_970
 
 _END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
 
+# Ultralytics, once imported, exchanges Pillow's `open` for one that installs another package at each broken picture.
+_open = Image.open
+
 # EXIF orientation -> how to turn the stored picture upright (values 5 to 8 swap width and height).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -120,7 +123,7 @@ def letterbox(image: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], f
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture and turn every way in which that, or decoding it, can fail into one line."""
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise DataError(f"{path}: declares {width} x {height} pixels; at most {MAX_PIXELS:,} are read")
@@ -130,7 +133,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise DataError(f"{path}: declares more pixels than the {MAX_PIXELS:,} that are read") from None
     # Pillow's decoders raise all of these on broken files, a SyntaxError among them for a broken PNG.
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error) as error:
+    # ImportError: Ultralytics was imported first, and its package is not there.
+    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, ImportError) as error:
         raise DataError(f"{path}: unreadable picture ({_one_line(error)}); replace or remove it") from None
 
 

@@ -38,7 +38,7 @@ class _Options:
 
     def __post_init__(self) -> None:
         given = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
-        for name in ("epochs", "batch", "rank", "patience", "repeats"):
+        for name in ("epochs", "batch", "rank", "patience", "repeats", "devices"):
             if name in given:
                 demand(given[name] >= 1, name, given[name], "1 or more")
         if (imgsz := given.get("imgsz")) is not None:
@@ -60,7 +60,7 @@ class TrainConfig(_Options):
     model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
     method: Method = option("lora", "lora trains an adapter; full trains every weight, to compare with")
     rank: int = option(8, "rank of the low-rank factors; capped where they would outgrow a layer's weight")
-    alpha: float | None = option(None, "the low-rank part is scaled by alpha / rank; default: alpha = rank")
+    alpha: float | None = option(None, "numerator of the factor before the low-rank part; default: the factor is 8")
     variant: Variant = option(
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
     )
@@ -68,7 +68,7 @@ class TrainConfig(_Options):
     epochs: int = option(20, "passes over the training pictures")
     imgsz: int = option(640, "side of the square pictures that the detector sees, pixels, a multiple of 32")
     batch: int = option(16, "pictures in one training step, over all devices")
-    lr: float | None = option(None, "peak learning rate of AdamW; default: 0.002 for lora, 0.001 for full")
+    lr: float = option(0.001, "peak learning rate of AdamW")
     weight_decay: float = option(0.0005, "weight decay of AdamW, on factors and weights, not on biases and scales")
     warmup: float = option(1.0, "epochs of linear warm-up before the cosine decay to 1 % of the peak")
     clip: float = option(10.0, "largest norm of the gradient")
@@ -77,7 +77,8 @@ class TrainConfig(_Options):
     augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
     seed: int = option(0, "seed of initial weights, order and augmentation")
     workers: int = option(1, "processes that load and augment pictures")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps; or a number of GPUs, such as 2")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    devices: int = option(1, "processes that train together, each on a GPU of its own, or sharing the CPU")
     precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
     out: str = option("runs/train", "folder for the results; where it exists a number is added")
     exist_ok: bool = option(False, "write into the folder even where it exists")
@@ -87,11 +88,12 @@ class TrainConfig(_Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data) or self.resume is not None, "data", "(nothing)", "the path of a dataset")
-        demand(self.lr is None or 0 < self.lr < 1, "lr", self.lr, "more than 0, less than 1")
+        demand(0 < self.lr < 1, "lr", self.lr, "more than 0, less than 1")
         demand(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
         demand(0 <= self.ema < 1, "ema", self.ema, "0 or more, less than 1")
         demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
+        demand(self.devices <= self.batch, "devices", self.devices, f"at most --batch, {self.batch}")
         demand(self.clip > 0, "clip", self.clip, "more than 0")
 
 

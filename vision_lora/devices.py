@@ -48,26 +48,21 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
-def make_fabric(device: str, precision: str) -> Fabric:
+def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
     """Lightning Fabric for the options `--device` and `--precision`.
 
     Args:
-        device: as for `pick_device`, or a number of GPUs.
+        device: as for `pick_device`.
         precision: auto, fp32, bf16 or fp16.
+        devices: processes, each on a GPU of its own, or sharing the CPU.
 
     Raises:
         ConfigError: no such device, or fp16 on a CPU.
     """
-    if device.isdigit():
-        count = int(device)
-        if not 1 <= count <= torch.cuda.device_count():
-            there = torch.cuda.device_count()
-            raise ConfigError(f"--device {device}: this machine has {there} GPUs; expected 1 or more of them")
-        chosen = torch.device("cuda")
-        devices: list[int] | int = list(range(count))
-    else:
-        chosen = pick_device(device)
-        devices = [chosen.index or 0] if chosen.type == "cuda" else 1
+    chosen = pick_device(device)
+    if chosen.type == "cuda" and devices > torch.cuda.device_count():
+        raise ConfigError(f"--devices {devices}: this machine has {torch.cuda.device_count()} GPUs")
+    places = [chosen.index] if devices == 1 and chosen.index is not None else devices
     if precision == "auto":
         precision = "bf16" if has_bf16(chosen) else "fp32"
     if precision == "fp16" and chosen.type == "cpu":
@@ -77,4 +72,5 @@ def make_fabric(device: str, precision: str) -> Fabric:
         "bf16": Autocast("bf16-mixed", chosen.type),
         "fp16": Autocast("16-mixed", chosen.type),
     }
-    return Fabric(accelerator=chosen.type, devices=devices, plugins=plugins[precision])
+    strategy = "ddp" if devices > 1 else "auto"
+    return Fabric(accelerator=chosen.type, devices=places, strategy=strategy, plugins=plugins[precision])

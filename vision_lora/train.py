@@ -72,6 +72,8 @@ def run(config: TrainConfig, console: Console) -> None:
         summary = train(config, terminal)
     finally:
         terminal.progress.stop()
+    if summary is None:
+        return
     values = summary.values
     scores = f"val mAP50-95 {values['map50_95']:.4f}  mAP50 {values['map50']:.4f}"
     console.print(f"\n{scores}  (epoch {values['best_epoch']})")

@@ -78,9 +78,11 @@ class _Draws(Sampler[list[_Draw]]):
         draws: pictures in an epoch.
         batch: pictures in a batch.
         seed: of the order.
+        shard: (k, n): every n-th picture of each batch from the k-th on, for the k-th of n processes.
     """
 
-    def __init__(self, weights: NDArray[np.float64], draws: int, batch: int, seed: int) -> None:
+    def __init__(self, weights: NDArray[np.float64], draws: int, batch: int, seed: int, shard: tuple[int, int]) -> None:
+        self.shard = shard
         self.bounds = np.cumsum(weights) / weights.sum() * draws
         self.draws = draws
         self.batch = batch
@@ -96,10 +98,13 @@ class _Draws(Sampler[list[_Draw]]):
         marks = np.arange(self.draws) + rng.random()
         order = rng.permutation(np.searchsorted(self.bounds[:-1], marks, side="right"))
         for start in range(0, len(order), self.batch):
-            yield [
+            whole = [
                 _Draw(self.epoch, start + place, int(index))
                 for place, index in enumerate(order[start : start + self.batch])
             ]
+            process, processes = self.shard
+            # Processes step together: where a last batch is too small for all, the late ones repeat its pictures.
+            yield whole[process::processes] or whole[-1:]
 
 
 def class_balance(samples: Sequence[Sample]) -> NDArray[np.float64]:
@@ -212,6 +217,7 @@ def train_loader(
     pin_memory: bool = False,
     balanced: bool = False,
     min_draws: int = 0,
+    shard: tuple[int, int] = (0, 1),
 ) -> TrainLoader:
     """Decode the training pictures once and serve augmented batches of them.
 
@@ -227,6 +233,7 @@ def train_loader(
         pin_memory: put batches in page-locked memory, for a GPU.
         balanced: draw pictures of rare classes more often (`class_balance`).
         min_draws: pictures in an epoch, at least; a smaller set is drawn several times, each time augmented anew.
+        shard: which of how many processes this is; each batch is divided among them.
 
     Raises:
         DataError: no sample, or none can be decoded, or strict and one cannot.
@@ -243,7 +250,7 @@ def train_loader(
         )
     weights = class_balance(samples) if balanced else np.ones(len(samples))
     weights[sorted(cache.errors)] = 0
-    draws = _Draws(weights, max(min_draws, round(weights.sum())), batch, seed)
+    draws = _Draws(weights, max(min_draws, round(weights.sum())), batch, seed, shard)
     loader = DataLoader(
         _TrainPictures(samples, cache, recipe, seed),
         batch_sampler=draws,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.attach import AdapterSet
+from vision_lora.adapters.deltas import VARIANTS, LowRank
 from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detections import Detections
 from vision_lora.errors import AdapterError, ClassClashError, ConfigError, MismatchError
@@ -171,7 +172,7 @@ class Detector(ABC):
         Args:
             names: the new classes.
             rank: rank of the low-rank factors, capped per layer.
-            alpha: numerator of the factor before B·A; None means the rank, so that the factor is 1.
+            alpha: numerator of the factor before B·A; None takes the default factor.
             variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
             placement: which stages are adapted.
             imgsz: side of the square pictures that it will be trained on, pixels.
@@ -182,7 +183,10 @@ class Detector(ABC):
         if not names or len(set(names)) < len(names):
             raise ClassClashError(f"new classes {list(names)}: expected at least one, each name once")
         plan = self.plan(len(names), rank=rank, variant=variant, placement=placement)
-        card = Card(self.family, self.base, self.fingerprint, tuple(names), float(alpha or rank), imgsz)
+        if alpha is None:
+            kind = VARIANTS[variant]
+            alpha = kind.default_alpha(rank) if issubclass(kind, LowRank) else 1.0
+        card = Card(self.family, self.base, self.fingerprint, tuple(names), float(alpha), imgsz)
         adapter = Adapter.from_plan(plan, card)
         with torch.no_grad():
             for layer, rows in adapter.class_rows.items():

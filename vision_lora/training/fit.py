@@ -33,6 +33,16 @@ class Listener(Protocol):
         """After each epoch, with everything that `results.csv` holds."""
 
 
+class Silent:
+    """Listens and says nothing."""
+
+    def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def validated(self, row: Mapping[str, float], *, best: bool) -> None:
+        """Nothing."""
+
+
 @dataclass
 class History:
     """What a run leaves beside its weights.
@@ -100,7 +110,7 @@ def fit(
         TrainingError: a loss is not a number.
         KeyboardInterrupt: after the last weights were saved.
     """
-    optimizer = torch.optim.AdamW(_groups(learned, config.weight_decay), lr=learning_rate(config))
+    optimizer = torch.optim.AdamW(_groups(learned, config.weight_decay), lr=config.lr)
     step, optimizer = fabric.setup(Step(detector, learned), optimizer)
     ema = Ema(learned, config.ema)
     history = History()
@@ -118,7 +128,7 @@ def fit(
                 batch = batch.to(fabric.device, non_blocking=True)
                 began = time.perf_counter()
                 done, steps = epoch * len(batches) + index, config.epochs * len(batches)
-                lr = learning_rate(config) * schedule(done, steps, warmup)
+                lr = config.lr * schedule(done, steps, warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 losses = step(batch.images, batch.targets)
@@ -132,7 +142,7 @@ def fit(
                 if not all(map(math.isfinite, means.values())):
                     raise TrainingError(
                         f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "
-                        f"try --lr {learning_rate(config) / 4:g}, or --precision fp32"
+                        f"try --lr {config.lr / 4:g}, or --precision fp32"
                     )
                 history.seconds.append(time.perf_counter() - began)
                 pictures += len(batch)
@@ -140,7 +150,8 @@ def fit(
                 listener.stepped(epoch + 1, index + 1, len(batches), {**means, "images_per_second": speed})
 
             with ema.applied():
-                map50_95, map50 = validate()
+                # One process measures, and all stop and keep by its word.
+                map50_95, map50 = fabric.broadcast(validate() if fabric.is_global_zero else (0.0, 0.0))
                 row = {"epoch": epoch + 1, "lr": lr, **means, "map50_95": map50_95, "map50": map50}
                 history.rows.append({**row, "images_per_second": speed})
                 if best := map50_95 > history.best:
@@ -150,6 +161,7 @@ def fit(
             if fabric.is_global_zero:
                 _save_state(state_file, learned, optimizer, ema, history)
             listener.validated(history.rows[-1], best=best)
+            fabric.barrier()
             if epoch + 1 - history.best_epoch >= config.patience:
                 break
     except KeyboardInterrupt:
@@ -157,11 +169,6 @@ def fit(
             save("last")
         raise
     return history
-
-
-def learning_rate(config: TrainConfig) -> float:
-    """Peak learning rate: as given, or the method's default."""
-    return config.lr if config.lr is not None else {"lora": 2e-3, "full": 1e-3}[config.method]
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:

@@ -32,7 +32,7 @@ from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.report import save_curves, save_prediction_grid
 from vision_lora.images import read_image
 from vision_lora.outputs import new_folder, write_json
-from vision_lora.training.fit import Listener, fit, learning_rate
+from vision_lora.training.fit import Listener, Silent, fit
 
 
 class Audience(Listener, Protocol):
@@ -51,8 +51,11 @@ class Summary:
     values: dict[str, Any]
 
 
-def train(config: TrainConfig, audience: Audience) -> Summary:
+def train(config: TrainConfig, audience: Audience) -> Summary | None:
     """Run a whole training session.
+
+    Returns:
+        What the run gave; None in the helping processes of a run on several devices.
 
     Raises:
         VisionLoraError: any mistake of the user; nothing has been written then.
@@ -60,7 +63,8 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
     """
     config, out = _resumed(config) if config.resume else (config, None)
     recipe = load_recipe(config.augment)
-    fabric = make_fabric(config.device, config.precision)
+    fabric = make_fabric(config.device, config.precision, config.devices)
+    fabric.launch()
     lightning_fabric.seed_everything(config.seed, verbose=False)
     dataset = open_dataset(config.data, strict=config.strict)
     train_samples = _split(dataset, "train")
@@ -99,15 +103,21 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
         workers=config.workers,
         strict=config.strict,
         pin_memory=fabric.device.type == "cuda",
+        shard=(fabric.global_rank, fabric.world_size),
     )
     val_batches = eval_loader(val_samples, config.imgsz, config.batch)
-    out = out or new_folder(config.out, exist_ok=config.exist_ok)
-    write_json(out / "config.json", {item.name: getattr(config, item.name) for item in fields(config)})
-    audience.started(plan, counts, total, dataset, out)
+    if fabric.is_global_zero:
+        out = out or new_folder(config.out, exist_ok=config.exist_ok)
+        write_json(out / "config.json", {item.name: getattr(config, item.name) for item in fields(config)})
+        audience.started(plan, counts, total, dataset, out)
+    out = fabric.broadcast(out)
+    assert out is not None
 
     files = {name: out / _file_name(name, config.method) for name in ("best", "last")}
 
     def save(name: str) -> None:
+        if not fabric.is_global_zero:
+            return
         if adapter is not None:
             save_adapter(_stamped(adapter, {}), files[name])
         else:
@@ -119,11 +129,15 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
 
     state_file = out / "state.pt"
     try:
-        history = fit(detector, learned, batches, validate, save, config, fabric, state_file, audience)
+        listener = audience if fabric.is_global_zero else Silent()
+        history = fit(detector, learned, batches, validate, save, config, fabric, state_file, listener)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"last weights are in {files['last']}; continue with: python -m vision_lora.train --resume {out}"
         ) from None
+
+    if not fabric.is_global_zero:
+        return None
 
     # What is reported is what the file gives, not what happens to be in memory.
     if adapter is not None:
@@ -155,7 +169,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
         "names": list(dataset.names),
         "images": {"train": len(train_samples), "val": len(val_samples)},
         "skipped": [str(problem) for problem in (*dataset.problems, *batches.problems, *broken)],
-        "lr": learning_rate(config),
+        "lr": config.lr,
         "imgsz": config.imgsz,
         "seed": config.seed,
         "device": str(fabric.device),

@@ -184,7 +184,20 @@ def test_a_resumed_run_ends_with_the_same_adapter(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_one_split_is_divided_and_tiles_are_cut(shared: Path, few: Path, tmp_path: Path) -> None:
+    """A dataset with a train split only, trained on tiles of half a picture."""
+    root = shutil.copytree(few.parent, tmp_path / "data")
+    names = yaml.safe_load((root / "data.yaml").read_text())["names"]
+    (root / "one.yaml").write_text(yaml.safe_dump({"path": ".", "train": "images/train", "names": names}))
+    out = tmp_path / "out"
+    assert train(options(shared, root / "one.yaml", out, epochs=1, tile=112, overlap=0.1)) == 0
+    images = json.loads((out / "summary.json").read_text())["images"]
+    assert images["train"] + images["val"] == 24 * 4
+    assert 8 <= images["val"] <= 32
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_train_together(shared: Path, few: Path, tmp_path: Path) -> None:
     """Two CPU processes with half a batch each: one folder, one adapter, the same steps as alone."""
     out = tmp_path / "two"

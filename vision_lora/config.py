@@ -48,6 +48,9 @@ class _Options:
         for name in ("confidence", "iou"):
             if name in given:
                 demand(0 <= given[name] <= 1, name, given[name], "0 to 1")
+        if "tile" in given:
+            demand(given["tile"] == 0 or given["tile"] >= 32, "tile", given["tile"], "32 or more, in pixels, or 0")
+            demand(0 <= given["overlap"] < 1, "overlap", given["overlap"], "0 or more, less than 1")
         if "workers" in given:
             demand(0 <= given["workers"] <= 64, "workers", given["workers"], "0 to 64")
 
@@ -74,6 +77,9 @@ class TrainConfig(_Options):
     clip: float = option(10.0, "largest norm of the gradient")
     ema: float = option(0.995, "decay a step of the averaged weights, which are validated and saved; 0 turns it off")
     patience: int = option(50, "epochs without a better mAP50-95 on val before training stops")
+    tile: int = option(0, "cut pictures into tiles of this side, pixels, for small defects in large frames; 0: whole")
+    overlap: float = option(0.2, "least share of a tile that its neighbour shows too")
+    balanced: bool = option(False, "draw pictures of rare classes more often")
     augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
     seed: int = option(0, "seed of initial weights, order and augmentation")
     workers: int = option(1, "processes that load and augment pictures")
@@ -109,6 +115,8 @@ class EvaluateConfig(_Options):
         None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
     )
     batch: int = option(8, "pictures at once")
+    tile: int = option(0, "detect in tiles of this side, pixels, and join what they show; 0 for whole pictures")
+    overlap: float = option(0.2, "least share of a tile that its neighbour shows too")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     json: str | None = option(None, "file for the result as JSON")
     strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
@@ -133,6 +141,8 @@ class PredictConfig(_Options):
         None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
     )
     batch: int = option(8, "pictures at once")
+    tile: int = option(0, "detect in tiles of this side, pixels, and join what they show; 0 for whole pictures")
+    overlap: float = option(0.2, "least share of a tile that its neighbour shows too")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     out: str = option("runs/predict", "folder for the annotated pictures; where it exists a number is added")
     exist_ok: bool = option(False, "write into the folder even where it exists")

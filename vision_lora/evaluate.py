@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vision_lora.cli import run_verb
-from vision_lora.config import EvaluateConfig
+from vision_lora.config import EvaluateConfig, Mode
 from vision_lora.errors import DataError
 
 
@@ -18,7 +18,7 @@ def run(config: EvaluateConfig, console: Console) -> None:
     from vision_lora.datasets.loader import eval_loader
     from vision_lora.datasets.open import open_dataset
     from vision_lora.detectors.load import load_detector
-    from vision_lora.evaluation.measure import measure
+    from vision_lora.evaluation.measure import measure, measure_tiled
     from vision_lora.outputs import check_file, write_json
 
     target = check_file("json", config.json)
@@ -28,13 +28,20 @@ def run(config: EvaluateConfig, console: Console) -> None:
         raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")
     detector = load_detector(config.model, config.adapter, config.device)
     imgsz = config.imgsz or (detector.adapter.card.imgsz if detector.adapter else 640)
-    result, _ = measure(
-        detector,
-        eval_loader(samples, imgsz, config.batch),
-        samples,
-        dataset.names,
-        mode="defects" if detector.adapter else "general",
-    )
+    mode: Mode = "defects" if detector.adapter else "general"
+    if config.tile:
+        result, _ = measure_tiled(
+            detector,
+            samples,
+            dataset.names,
+            imgsz=imgsz,
+            batch=config.batch,
+            tile=config.tile,
+            overlap=config.overlap,
+            mode=mode,
+        )
+    else:
+        result, _ = measure(detector, eval_loader(samples, imgsz, config.batch), samples, dataset.names, mode=mode)
 
     table = Table("class", "pictures", "boxes", "mAP50-95", "mAP50", box=None)
     for name, row in result.per_class.items():

@@ -35,6 +35,8 @@ def run(config: PredictConfig, console: Console) -> None:
             batch=config.batch,
             mode=config.mode,
             readout=Readout(confidence=config.confidence, iou=config.iou),
+            tile=config.tile,
+            overlap=config.overlap,
         ):
             sink.write(frame, found)
             results += coco_results(frame, found)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vision_lora.datasets.mix import cut_boxes
 from vision_lora.datasets.sample import Boxes, Classes, Sample, Scores
+from vision_lora.detections import Detections
 from vision_lora.errors import ConfigError
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the frame
@@ -144,6 +145,20 @@ def join_tiles(found: Sequence[TileDetections], width: int, height: int) -> tupl
                 boxes[best] = _hull(boxes[best], boxes[other])
                 seen = _hull(seen, windows[other])
     return boxes[kept].astype(np.float32), scores[kept].astype(np.float32), classes[kept].astype(np.int64)
+
+
+def join_detections(parts: Sequence[tuple[Window | None, Detections]], width: int, height: int) -> Detections:
+    """Detections of a whole picture from those of its tiles, each in pixels of its tile.
+
+    Args:
+        parts: a tile's window (None for the whole picture) and its detections; at least one.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+    """
+    whole = (0, 0, width, height)
+    tiles = [TileDetections(window or whole, part.boxes, part.scores, part.classes) for window, part in parts]
+    boxes, scores, classes = join_tiles(tiles, width, height)
+    return replace(parts[0][1], boxes=boxes, scores=scores, classes=classes)
 
 
 def _alike(box: Boxes, seen: Boxes, boxes: Boxes, windows: Boxes) -> NDArray[np.float32]:

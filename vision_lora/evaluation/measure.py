@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vision_lora.datasets.loader import Batches
+from vision_lora.datasets.loader import Batches, eval_loader
 from vision_lora.datasets.sample import Sample
+from vision_lora.datasets.tiles import cut_tiles, join_detections
 from vision_lora.detections import Detections
 from vision_lora.detectors.base import MEASURE, Detector, Mode, Readout
 from vision_lora.errors import DataError
@@ -43,6 +44,46 @@ def measure(
     Raises:
         DataError: the detector knows none of the dataset's classes in this mode.
     """
+    _demand_known(detector, names, mode)
+    found = detect_all(detector, batches, samples, mode=mode)
+    return coco_map(found, samples, names), found
+
+
+def measure_tiled(
+    detector: Detector,
+    samples: Sequence[Sample],
+    names: Sequence[str],
+    *,
+    imgsz: int,
+    batch: int,
+    tile: int,
+    overlap: float,
+    mode: Mode,
+) -> tuple[MapResult, list[Detections]]:
+    """As `measure`, with each picture cut into tiles and what they show joined again.
+
+    Args:
+        detector: the detector, with its active adapter.
+        samples: whole pictures.
+        names: the dataset's classes.
+        imgsz: side of the square that each tile is fitted into, pixels.
+        batch: tiles at once.
+        tile: side of a tile, pixels.
+        overlap: least share of a tile that its neighbour shows too.
+        mode: which passes run.
+    """
+    _demand_known(detector, names, mode)
+    cut = [cut_tiles([sample], tile, overlap) for sample in samples]
+    flat = [one for tiles in cut for one in tiles]
+    parts = iter(detect_all(detector, eval_loader(flat, imgsz, batch), flat, mode=mode))
+    found = [
+        join_detections([(one.window, next(parts)) for one in tiles], sample.width, sample.height)
+        for sample, tiles in zip(samples, cut, strict=True)
+    ]
+    return coco_map(found, samples, names), found
+
+
+def _demand_known(detector: Detector, names: Sequence[str], mode: Mode) -> None:
     learned = detector.adapter.card.names if detector.adapter else ()
     known = {"general": detector.names, "defects": learned, "both": (*detector.names, *learned)}[mode]
     if not set(names) & set(known):
@@ -50,8 +91,6 @@ def measure(
             f"none of the dataset's classes ({_some(names)}) is among those that the detector knows ({_some(known)}): "
             "give the adapter that was trained for them, or the right dataset"
         )
-    found = detect_all(detector, batches, samples, mode=mode)
-    return coco_map(found, samples, names), found
 
 
 def _some(names: Sequence[str]) -> str:

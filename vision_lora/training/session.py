@@ -25,6 +25,8 @@ from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
+from vision_lora.datasets.split import split_dataset
+from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.devices import make_fabric
 from vision_lora.errors import ConfigError, DataError
@@ -66,9 +68,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     fabric = make_fabric(config.device, config.precision, config.devices)
     fabric.launch()
     lightning_fabric.seed_everything(config.seed, verbose=False)
-    dataset = open_dataset(config.data, strict=config.strict)
-    train_samples = _split(dataset, "train")
-    val_samples, broken = _readable(_split(dataset, "val"), strict=config.strict)
+    dataset, train_samples, val_samples, broken = _open(config)
     detector = YoloDetector.load(config.model, fold=config.method == "lora")
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
 
@@ -102,6 +102,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         seed=config.seed,
         workers=config.workers,
         strict=config.strict,
+        balanced=config.balanced,
         pin_memory=fabric.device.type == "cuda",
         shard=(fabric.global_rank, fabric.world_size),
     )
@@ -191,6 +192,19 @@ def _resumed(config: TrainConfig) -> tuple[TrainConfig, Path]:
         raise ConfigError(f"--resume {out}: no interrupted run there; expected a folder with config.json and state.pt")
     values = json.loads((out / "config.json").read_text(encoding="utf-8"))
     return replace(TrainConfig(**values), resume=None), out
+
+
+def _open(config: TrainConfig) -> tuple[Dataset, list[Sample], list[Sample], list[Problem]]:
+    """The dataset, its pictures to train and to validate on, and the val pictures that cannot be read."""
+    dataset = open_dataset(config.data, strict=config.strict)
+    if dataset.splits.get("train") and not dataset.splits.get("val"):
+        dataset = split_dataset(dataset, {"train": 0.8, "val": 0.2}, seed=config.seed)
+    train_samples = _split(dataset, "train")
+    val_samples, broken = _readable(_split(dataset, "val"), strict=config.strict)
+    if config.tile:
+        train_samples = cut_tiles(train_samples, config.tile, config.overlap)
+        val_samples = cut_tiles(val_samples, config.tile, config.overlap)
+    return dataset, train_samples, val_samples, broken
 
 
 def _split(dataset: Dataset, name: str) -> list[Sample]:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from vision_lora.errors import AdapterError, MismatchError
 
-
 # Under Adam every entry of B moves by the learning rate whatever its gradient's size, so this factor alone decides how
 # fast B·A moves beside g, t and the class rows, for which a lower learning rate is better: on NEU-DET's val split a
 # factor of 8 at 0.001 beat 1 at 0.002 and 0.004 and 4 at 0.002 (data/results/neu-det).

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,15 @@ def test_class_without_ground_truth_is_left_out_of_the_mean() -> None:
     assert result.map50_95 == pytest.approx(1)
     assert (result.per_class["inclusion"].map50_95, result.per_class["inclusion"].map50) == (None, None)
     assert result.per_class["inclusion"].boxes == 0
+
+
+def test_ignored_regions_are_neither_right_nor_wrong() -> None:
+    truth = sample([[0, 0, 50, 50]], [0])
+    crowd = replace(truth, ignored=np.array([[200, 200, 380, 380]], np.float32))
+    found = [detections([[210, 210, 260, 260], [0, 0, 50, 50]], [0.9, 0.8], [0, 0])]
+    assert coco_map(found, [truth], NAMES).map50 == pytest.approx(0.5)
+    assert coco_map(found, [crowd], NAMES).map50 == pytest.approx(1.0)
+    assert coco_map(found, [crowd], NAMES).per_class["crazing"].boxes == 1
 
 
 def test_no_detections_score_zero() -> None:

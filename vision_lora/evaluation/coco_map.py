@@ -94,7 +94,7 @@ def coco_map(found: Sequence[Detections], samples: Sequence[Sample], names: Sequ
         raise ValueError(f"detections of {len(found)} pictures, ground truth of {len(samples)}: they must pair up")
     _check(samples, names)
     with _logged():
-        truth = _index(_truth_annotations(samples), len(samples), names)
+        truth = _index(_truth_annotations(samples) + _ignored_regions(samples, names), len(samples), names)
         guess = _index(_detection_annotations(found, names), len(samples), names)
         evaluation = cocoeval.COCOeval(truth, guess, "bbox")
         # COCO's other limits, 1 and 10, only serve average recall, which is not reported; precision is taken at 100.
@@ -121,6 +121,16 @@ def _truth_annotations(samples: Sequence[Sample]) -> list[dict[str, Any]]:
         {"image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
         for i, sample in enumerate(samples)
         for box, c in zip(_xywh(sample.boxes), sample.classes.tolist(), strict=True)
+    ]
+
+
+def _ignored_regions(samples: Sequence[Sample], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Regions where a detection of any class is neither right nor wrong: what COCO calls a crowd."""
+    return [
+        {"image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 1}
+        for i, sample in enumerate(samples)
+        for box in _xywh(sample.ignored)
+        for c in range(len(names))
     ]
 
 

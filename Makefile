@@ -12,7 +12,7 @@ test:
 	pytest
 
 bench:
-	python -m vision_lora.benchmark --model $(MODEL)
+	python -m vision_lora.benchmark --model $(MODEL) --json data/results/benchmark.json
 
 format:
 	ruff check --fix

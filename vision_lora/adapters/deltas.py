@@ -137,9 +137,11 @@ class LowRank(ScaleShift):
 
     def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         gain = 1 + self.gain
+        # The gain goes into B, so that the backward keeps factors only and no second weight.
         with torch.autocast(self.up.device.type, enabled=False):
-            changed = torch.addmm(weight, self.up, self.down, alpha=self.strength)
-        return changed * gain[:, None], self.shifted(bias, gain)
+            up = self.up * gain[:, None]
+            effective = torch.addmm(weight * gain[:, None], up, self.down, alpha=self.strength)
+        return effective, self.shifted(bias, gain)
 
     def check(self, weight: Tensor, layer: str) -> None:
         super().check(weight, layer)

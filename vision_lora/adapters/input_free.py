@@ -1,12 +1,11 @@
 """Layers whose backward does not need their input: the low-memory path of frozen projections.
 
-The gradient of a full weight needs the layer's input, which is most of what training keeps in memory. Where only B, g
-and t of (W + s·B·A)(1 + g), b(1 + g) + t are learned (LoRA-FA: Zhang et al. 2023, section 3.1; SSF), the input enters
-their gradients through A·x alone, which has rank channels, and through the output y, which the activation keeps anyway:
+The gradient of a full weight needs the layer's input, most of what training keeps in memory. Where A is frozen,
+only B, g and t of (W + s·B·A)(1 + g), b(1 + g) + t are learned (LoRA-FA: Zhang et al. 2023, section 3.1), and the input
+enters their gradients through A·x alone, which has rank channels, and through the output y, which the activation keeps
+anyway:
 
     dB = s (1 + g) · Σ dy ⊗ (A·x),    dg = Σ dy (y - t) / (1 + g),    dt = Σ dy,    sums over pictures and positions.
-
-[W'; A] run as one layer, so A·x costs rank more output channels and no second read of the input.
 """
 
 from __future__ import annotations
@@ -17,29 +16,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision_lora.adapters.deltas import Delta, FrozenDown, LowRank, ScaleShift
+from vision_lora.adapters.deltas import Delta, FrozenDown
 
 
 def applies(layer: nn.Module, delta: Delta) -> bool:
     """Whether a layer with this delta can be trained without keeping its input."""
-    if type(delta) not in (ScaleShift, FrozenDown):
+    if not isinstance(delta, FrozenDown):
         return False
     if isinstance(layer, nn.Conv2d):
         # Padding with zeros is part of the kernel; grouped layers share A between groups, so A·x would be r per group.
-        return (
-            layer.padding_mode == "zeros"
-            and not isinstance(layer.padding, str)
-            and (layer.groups == 1 or type(delta) is ScaleShift)
-        )
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and layer.groups == 1
     return isinstance(layer, nn.Linear)
 
 
-def run(layer: nn.Conv2d | nn.Linear, delta: ScaleShift, rows: Tensor, input: Tensor) -> Tensor:
+def run(layer: nn.Conv2d | nn.Linear, delta: FrozenDown, rows: Tensor, input: Tensor) -> Tensor:
     """Compute a convolution or a linear layer with its delta, ready for a backward without the input.
 
     Args:
         layer: Conv2d or Linear.
-        delta: scale and shift, or low rank with a frozen A.
+        delta: low rank with a frozen A.
         rows: the layer's weight, (out, columns).
         input: (B, in, H, W) or (..., in).
 
@@ -51,21 +46,16 @@ def run(layer: nn.Conv2d | nn.Linear, delta: ScaleShift, rows: Tensor, input: Te
     with torch.autocast(device, enabled=False):
         with torch.no_grad():
             weight, bias = delta(rows, layer.bias)
-        up = down = None
-        strength = 0.0
-        if isinstance(delta, LowRank):
-            up, down, strength = delta.up, delta.down, delta.strength
-            weight = torch.cat((weight, down.detach()))
-            bias = None if bias is None else F.pad(bias, (0, len(down)))
         settings = (layer.stride, layer.padding, layer.dilation, layer.groups) if isinstance(layer, nn.Conv2d) else None
         output: Tensor = _InputFree.apply(
             input.to(dtype),
             weight.view(-1, *layer.weight.shape[1:]).to(dtype),
             None if bias is None else bias.to(dtype),
-            up,
+            delta.down.detach().view(-1, *layer.weight.shape[1:]).to(dtype),
+            delta.up,
             delta.gain,
             delta.shift,
-            strength,
+            delta.strength,
             settings,
         )
         return output
@@ -78,35 +68,38 @@ class _InputFree(torch.autograd.Function):
     def forward(
         ctx: Any,
         input: Tensor,
-        stack: Tensor,  # [W'; A]
-        bias: Tensor | None,
-        up: Tensor | None,
+        weight: Tensor,  # W'
+        bias: Tensor | None,  # b'
+        down: Tensor,  # A
+        up: Tensor,  # B; W' holds it, but its gradient is asked for here
         gain: Tensor,
         shift: Tensor | None,
         strength: float,
         settings: tuple[Any, ...] | None,
     ) -> Tensor:
-        stacked = F.linear(input, stack, bias) if settings is None else F.conv2d(input, stack, bias, *settings)
-        ctx.save_for_backward(stacked, stack, up, gain, shift)
+        def run(rows: Tensor, bias: Tensor | None) -> Tensor:
+            return F.linear(input, rows, bias) if settings is None else F.conv2d(input, rows, bias, *settings)
+
+        output = run(weight, bias)
+        low = run(down, None)  # A·x
+        ctx.save_for_backward(output, low, weight, gain, shift)
         ctx.strength, ctx.settings, ctx.shape = strength, settings, input.shape
-        return stacked.narrow(-1 if settings is None else 1, 0, len(gain))
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        stacked, stack, up, gain, shift = ctx.saved_tensors
-        outputs = len(gain)
-        grad_input = _grad_input(ctx, grad, stack[:outputs]) if ctx.needs_input_grad[0] else None
-        # One row a position: dy is (positions, out), [y, A·x] is (positions, out + rank).
-        dy, seen = (_positions(tensor, ctx.settings) for tensor in (grad, stacked))
-        total = dy.sum(0, dtype=torch.float32)
-        product = torch.einsum("po,po->o", dy, seen[:, :outputs]).float()  # Σ dy·y without an fp32 temporary
+        output, low, weight, gain, shift = ctx.saved_tensors
+        grad_input = _grad_input(ctx, grad, weight) if ctx.needs_input_grad[0] else None
+        # One row a position: dy and y are (positions, out), A·x is (positions, rank).
+        dy, y = (_positions(tensor, ctx.settings) for tensor in (grad, output))
+        total = dy.sum(0).float()
+        # Not an einsum: as a product of rows with rows it takes 20 times as long on the CPU.
+        product = (dy * y).sum(0).float()  # Σ dy·y
         factor = 1 + gain
         grad_gain = (product if shift is None else product - total * shift) / factor
         grad_shift = None if shift is None else total
-        grad_up = None
-        if up is not None:
-            grad_up = (dy.t() @ seen[:, outputs:]).float() * (ctx.strength * factor)[:, None]
-        return grad_input, None, None, grad_up, grad_gain, grad_shift, None, None
+        grad_up = (dy.t() @ _positions(low, ctx.settings)).float() * (ctx.strength * factor)[:, None]
+        return grad_input, None, None, None, grad_up, grad_gain, grad_shift, None, None
 
 
 def _grad_input(ctx: Any, grad: Tensor, weight: Tensor) -> Tensor:

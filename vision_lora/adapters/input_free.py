@@ -71,7 +71,7 @@ class _InputFree(torch.autograd.Function):
         weight: Tensor,  # W'
         bias: Tensor | None,  # b'
         down: Tensor,  # A
-        up: Tensor,  # B; W' holds it, but its gradient is asked for here
+        up: Tensor,  # noqa: ARG004 - B: W' holds it, but its gradient is asked for here
         gain: Tensor,
         shift: Tensor | None,
         strength: float,

@@ -209,12 +209,15 @@ def _saved_mib(detector: YoloDetector, learned: nn.Module, images: Tensor, targe
 
 
 def _in_turn(steps: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each method in each turn; one after the other, so that all see the same moods of the machine."""
+    """Seconds of each method in each turn: one after the other, so that all see the same moods of the machine.
+
+    Every second turn runs backwards, so that no method always comes after the same one.
+    """
     seconds: dict[str, list[float]] = {method: [] for method in steps}
-    for _ in range(repeats):
-        for method, step in steps.items():
+    for turn in range(repeats):
+        for method in list(steps)[:: 1 if turn % 2 == 0 else -1]:
             started = time.perf_counter()
-            step()
+            steps[method]()
             seconds[method].append(time.perf_counter() - started)
     return seconds
 

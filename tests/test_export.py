@@ -43,7 +43,7 @@ def adapted(path: Path) -> YoloDetector:
     """A detector with an adapter: its class rows are those of some old classes, its other numbers small, not zero."""
     detector = YoloDetector.load(str(path))
     generator = torch.manual_seed(0)
-    adapter = detector.new_adapter(tuple(CLASSES), imgsz=SIDE)
+    adapter = detector.new_adapter(tuple(CLASSES), alpha=8, imgsz=SIDE)
     for delta in adapter.deltas.values():
         assert isinstance(delta, ScaleShift) or delta in adapter.class_rows.values()
         for name, parameter in delta.named_parameters():

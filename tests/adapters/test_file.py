@@ -118,7 +118,7 @@ def test_half_precision_is_half_the_size_and_read_as_fp32(tmp_path: Path) -> Non
         assert torch.equal(loaded[name], tensor.half().float())
 
 
-def test_a_new_process_computes_the_same(file: Path, tmp_path: Path) -> None:
+def test_a_new_process_computes_the_same(file: Path, tmp_path: Path, one_thread: None) -> None:
     net = build.network()
     adapters = build.adapter_set(net)
     adapters.attach(load_adapter(file))
@@ -126,6 +126,7 @@ def test_a_new_process_computes_the_same(file: Path, tmp_path: Path) -> None:
         "import sys, torch\n"
         "from tests.adapters import build, test_file\n"
         "from vision_lora.adapters.file import load_adapter\n"
+        "torch.set_num_threads(1)\n"
         "net = build.network()\n"
         "build.adapter_set(net).attach(load_adapter(sys.argv[1]))\n"
         "torch.save(net(test_file.IMAGES), sys.argv[2])\n"

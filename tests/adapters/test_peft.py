@@ -167,12 +167,12 @@ def test_a_real_detector_there_and_back(shared: Path, tmp_path: Path) -> None:
     network = detector.network.eval()
     with torch.no_grad():
         before = network(images)[0]
-        detector.attach(adapter)
+        detector.adapters.attach(adapter)
         expected = network(images)[0]
         detector.adapters.detach()
         assert write_peft(adapter, network, tmp_path) == ()
         back = read_peft(tmp_path, network, adapter.card)
-        detector.attach(back)
+        detector.adapters.attach(back)
         assert torch.equal(network(images)[0], expected)
         detector.adapters.detach()
         output = peft.PeftModel.from_pretrained(network, str(tmp_path)).eval()(images)[0]

@@ -210,7 +210,8 @@ class Detector(ABC):
         Raises:
             AdapterError: it does not fit this detector; nothing is attached then.
         """
-        if (theirs := set(adapter.class_rows)) != (ours := set(self.class_layers())):
+        theirs, ours = set(adapter.class_rows), set(self.class_layers())
+        if theirs != ours and adapter.card.fingerprint == self.fingerprint:  # another base is told as such
             strange = min(theirs ^ ours)
             raise MismatchError(
                 f"layer {strange}: new class rows are expected in {', '.join(sorted(ours))}, and only there"

@@ -72,6 +72,7 @@ class TrainConfig(_Options):
     imgsz: int = option(640, "side of the square pictures that the detector sees, pixels, a multiple of 32")
     batch: int = option(16, "pictures in one training step, over all devices")
     lr: float = option(0.001, "peak learning rate of AdamW")
+    lora_plus: float = option(1.0, "learning rate of the factor B by that of A and all else (LoRA+)")
     weight_decay: float = option(0.0005, "weight decay of AdamW, on factors and weights, not on biases and scales")
     warmup: float = option(1.0, "epochs of linear warm-up before the cosine decay to 1 % of the peak")
     clip: float = option(10.0, "largest norm of the gradient")
@@ -94,6 +95,7 @@ class TrainConfig(_Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data) or self.resume is not None, "data", "(nothing)", "the path of a dataset")
+        demand(0 < self.lora_plus <= 1000, "lora_plus", self.lora_plus, "more than 0, at most 1000")
         demand(0 < self.lr < 1, "lr", self.lr, "more than 0, less than 1")
         demand(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
         demand(0 <= self.ema < 1, "ema", self.ema, "0 or more, less than 1")

@@ -110,7 +110,7 @@ def fit(
         TrainingError: a loss is not a number.
         KeyboardInterrupt: after the last weights were saved.
     """
-    optimizer = torch.optim.AdamW(_groups(learned, config.weight_decay), lr=config.lr)
+    optimizer = torch.optim.AdamW(parameter_groups(learned, config), lr=config.lr)
     step, optimizer = fabric.setup(Step(detector, learned), optimizer)
     ema = Ema(learned, config.ema)
     history = History()
@@ -130,7 +130,7 @@ def fit(
                 done, steps = epoch * len(batches) + index, config.epochs * len(batches)
                 lr = config.lr * schedule(done, steps, warmup)
                 for group in optimizer.param_groups:
-                    group["lr"] = lr
+                    group["lr"] = lr * group["ratio"]
                 losses = step(batch.images, batch.targets)
                 fabric.backward(torch.stack(list(losses.values())).sum())
                 fabric.clip_gradients(step, optimizer, max_norm=config.clip, error_if_nonfinite=False)
@@ -184,12 +184,26 @@ def schedule(step: int, steps: int, warmup: int) -> float:
     return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
 
 
-def _groups(learned: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: matrices decay; vectors (biases, scales, shifts, norms) do not."""
-    parameters = [parameter for parameter in learned.parameters() if parameter.requires_grad]
+def parameter_groups(learned: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """What trains, by weight decay and learning rate.
+
+    Matrices decay; vectors (biases, scales, shifts, norms) do not. The factor B may learn faster than A by the ratio
+    `lora_plus` (Hayou et al. 2024, LoRA+, section 4).
+
+    Returns:
+        Groups for AdamW; `ratio` is the group's learning rate by the schedule's.
+    """
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    ups: list[nn.Parameter] = []
+    for name, parameter in learned.named_parameters():
+        if parameter.requires_grad:
+            kind = vectors if parameter.ndim <= 1 else ups if name.endswith(".up") else matrices
+            kind.append(parameter)
     return [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": config.weight_decay, "ratio": 1.0},
+        {"params": ups, "weight_decay": config.weight_decay, "ratio": config.lora_plus},
+        {"params": vectors, "weight_decay": 0.0, "ratio": 1.0},
     ]
 
 

@@ -106,46 +106,52 @@ class TrainConfig(_Options):
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(_Options):
-    """Measure mAP on a split of a dataset."""
+class _Using(_Options):
+    """What every verb needs that uses a trained detector."""
 
-    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
     model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
-    adapter: str | None = option(None, "adapter file; without it the detector's own classes are measured")
-    split: Split = option("val", "split to measure")
+    adapter: str | None = option(None, "adapter file; without it the base alone is used")
     imgsz: int | None = option(
         None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(bool(self.model or self.adapter), "model", "(nothing)", "a checkpoint, or an adapter with --adapter")
+
+
+@dataclass(frozen=True)
+class _Detecting(_Using):
+    """What every verb needs that detects in pictures."""
+
     batch: int = option(8, "pictures at once")
     tile: int = option(0, "detect in tiles of this side, pixels, and join what they show; 0 for whole pictures")
     overlap: float = option(0.2, "least share of a tile that its neighbour shows too")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(_Detecting):
+    """Measure mAP on a split of a dataset."""
+
+    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
+    split: Split = option("val", "split to measure")
     json: str | None = option(None, "file for the result as JSON")
     strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
-        demand(bool(self.model or self.adapter), "model", "(nothing)", "a checkpoint, or an adapter with --adapter")
 
 
 @dataclass(frozen=True)
-class PredictConfig(_Options):
+class PredictConfig(_Detecting):
     """Detect in pictures or videos."""
 
     source: str = option("", "a picture, a folder of pictures, or a video (required)")
-    model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
-    adapter: str | None = option(None, "adapter file; without it the detector's own classes are found")
     mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
     confidence: float = option(0.25, "lowest score that counts, 0 to 1")
     iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
-    imgsz: int | None = option(
-        None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
-    )
-    batch: int = option(8, "pictures at once")
-    tile: int = option(0, "detect in tiles of this side, pixels, and join what they show; 0 for whole pictures")
-    overlap: float = option(0.2, "least share of a tile that its neighbour shows too")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     out: str = option("runs/predict", "folder for the annotated pictures; where it exists a number is added")
     exist_ok: bool = option(False, "write into the folder even where it exists")
     json: str | None = option(None, "file for the detections, in the form of COCO results")
@@ -153,20 +159,14 @@ class PredictConfig(_Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.source), "source", "(nothing)", "a picture, a folder or a video")
-        demand(bool(self.model or self.adapter), "model", "(nothing)", "a checkpoint, or an adapter with --adapter")
         demand(self.mode != "defects" or self.adapter is not None, "mode", self.mode, "--adapter FILE beside it")
 
 
 @dataclass(frozen=True)
-class ExportConfig(_Options):
+class ExportConfig(_Using):
     """Write one plain network for deployment: the base with the adapter merged into it."""
 
-    model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
-    adapter: str | None = option(None, "adapter file; without it the base itself is exported")
     format: ExportFormat = option("onnx", "pt opens in ultralytics.YOLO; onnx is one file; openvino is .xml and .bin")
-    imgsz: int | None = option(
-        None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
-    )
     out: str = option("", "file to write, with the format's own ending: .pt, .onnx, .xml (required)")
     exist_ok: bool = option(False, "replace the file where it exists")
 
@@ -174,7 +174,6 @@ class ExportConfig(_Options):
         super().__post_init__()
         ending = {"pt": ".pt", "onnx": ".onnx", "openvino": ".xml"}[self.format]
         demand(self.out.endswith(ending), "out", self.out or "(nothing)", f"a file that ends in {ending}")
-        demand(bool(self.model or self.adapter), "model", "(nothing)", "a checkpoint, or an adapter with --adapter")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def run(config: EvaluateConfig, console: Console) -> None:
     if not samples:
         raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")
     detector = load_detector(config.model, config.adapter, config.device)
-    imgsz = config.imgsz or (detector.adapter.card.imgsz if detector.adapter else 640)
+    imgsz = config.imgsz or detector.imgsz
     mode: Mode = "defects" if detector.adapter else "general"
     if config.tile:
         result, _ = measure_tiled(

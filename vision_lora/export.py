@@ -18,7 +18,7 @@ def run(config: ExportConfig, console: Console) -> None:
 
     out = check_export(config.out, config.format, exist_ok=config.exist_ok)
     detector = load_detector(config.model, config.adapter, "cpu")
-    imgsz = config.imgsz or (detector.adapter.card.imgsz if detector.adapter else 640)
+    imgsz = config.imgsz or detector.imgsz
     exported = export(detector, out, config.format, imgsz)
     what = f"{detector.base} with {config.adapter} merged" if config.adapter else detector.base
     for file in exported.files:

@@ -24,7 +24,7 @@ def run(config: PredictConfig, console: Console) -> None:
     target = check_file("json", config.json)
     source = open_files(config.source)
     detector = load_detector(config.model, config.adapter, config.device)
-    imgsz = config.imgsz or (detector.adapter.card.imgsz if detector.adapter else 640)
+    imgsz = config.imgsz or detector.imgsz
     out = new_folder(config.out, exist_ok=config.exist_ok)
     sink, results, counts, frames = AnnotatedFolder(out), [], Counter[str](), 0
     try:

@@ -135,6 +135,11 @@ class Detector(ABC):
             return None
         return self.adapters.adapters[self.adapters.active]
 
+    @property
+    def imgsz(self) -> int:
+        """Side of the square pictures to detect in, pixels: what the active adapter was trained on, or 640."""
+        return 640 if self.adapter is None else self.adapter.card.imgsz
+
     def to(self, device: torch.device | str) -> None:
         """Move the network and all attached adapters."""
         self.network.to(device)

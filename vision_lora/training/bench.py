@@ -75,7 +75,7 @@ def training_rows(
     for method, make in _methods(model, rank).items():
         torch.manual_seed(seed)
         detector, learned = make()
-        steps[method] = _step(detector, learned, images, targets, dtype)
+        steps[method] = training_step(detector, learned, images, targets, dtype)
         steps[method]()  # warm-up, and the optimizer's state
         saved[method] = _saved_mib(detector, learned, images, targets, dtype) / batch
     seconds = _in_turn(steps, repeats)
@@ -85,7 +85,7 @@ def training_rows(
 def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: int, seed: int = 0) -> list[Row]:
     """The merged network (the reference), the attached adapter, the bare base, and both passes of exact mode."""
     images, _ = _pictures(imgsz, batch, seed)
-    detectors = {name: _adapted(model, rank, "lora", seed)[0] for name in ("merged", "attached", "both")}
+    detectors = {name: adapted(model, rank, "lora", seed)[0] for name in ("merged", "attached", "both")}
     detectors["base"] = YoloDetector.load(model)
     detectors["merged"].merge()
     modes: dict[str, Mode] = {"merged": "general", "attached": "defects", "base": "general", "both": "both"}
@@ -99,7 +99,7 @@ def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: in
 
 def switch_rows(model: str, *, imgsz: int, rank: int, repeats: int, seed: int = 0) -> list[Row]:
     """What a change of product line costs: between two attached adapters, and from a file on disk."""
-    detector, first = _adapted(model, rank, "lora", seed)
+    detector, first = adapted(model, rank, "lora", seed)
     detector.attach(detector.new_adapter(_names(), rank=rank), "second")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "adapter.safetensors"
@@ -123,8 +123,8 @@ def switch_rows(model: str, *, imgsz: int, rank: int, repeats: int, seed: int = 
 def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[YoloDetector, nn.Module]]]:
     methods: dict[str, Callable[[], tuple[YoloDetector, nn.Module]]] = {
         "full": lambda: _full(model),
-        "lora": lambda: _adapted(model, rank, "lora", 0),
-        "lora-fa": lambda: _adapted(model, rank, "lora-fa", 0),
+        "lora": lambda: adapted(model, rank, "lora", 0),
+        "lora-fa": lambda: adapted(model, rank, "lora-fa", 0),
     }
     try:
         import peft  # noqa: F401 - optional
@@ -140,7 +140,8 @@ def _full(model: str) -> tuple[YoloDetector, nn.Module]:
     return detector, detector.network
 
 
-def _adapted(model: str, rank: int, variant: str, seed: int) -> tuple[YoloDetector, nn.Module]:
+def adapted(model: str, rank: int = 8, variant: str = "lora", seed: int = 0) -> tuple[YoloDetector, nn.Module]:
+    """A detector with an untrained adapter for `CLASSES` classes, attached, and that adapter."""
     detector = YoloDetector.load(model)
     torch.manual_seed(seed)
     adapter = detector.new_adapter(_names(), rank=rank, variant=variant)
@@ -166,9 +167,18 @@ def _peft(model: str, rank: int) -> tuple[YoloDetector, nn.Module]:
     return detector, detector.network
 
 
-def _step(
+def training_step(
     detector: YoloDetector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str
 ) -> Callable[[], None]:
+    """One training step on always the same pictures, to be called again and again: what `fit` does, on the CPU.
+
+    Args:
+        detector: to be trained.
+        learned: the module whose parameters change.
+        images: (B, 3, S, S) uint8 RGB.
+        targets: (M, 6): index in the batch, class, x1, y1, x2, y2 in pixels.
+        dtype: fp32 or bf16.
+    """
     parameters = [parameter for parameter in learned.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4)
 

@@ -1,11 +1,10 @@
-"""Our training loader against Ultralytics' own, on the same files, in turn, in one run.
+"""Our training loader against Ultralytics' own and against the training step that it feeds, in turn, in one run.
 
-`python -m vision_lora.datasets.bench --data D --imgsz 320 --json data/results/loader_D_320.json`
+`python -m vision_lora.training.bench_loader --data D --imgsz 320 --json data/results/loader_D_320.json`
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -31,15 +30,18 @@ from vision_lora.datasets.loader import train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
+from vision_lora.outputs import check_file, write_json
+from vision_lora.training.bench import adapted, training_step
 
 _WARM = 2  # batches before the clock starts: worker processes are up by then
 
 
 @dataclass(frozen=True)
 class LoaderBenchConfig:
-    """Measure training loaders: pictures a second with one worker process, ours and Ultralytics' own."""
+    """Measure training loaders: pictures a second, ours, Ultralytics' own, and what a training step takes."""
 
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
+    model: str = option("yolo11n.pt", "base detector of the training step: path of a checkpoint, or an official name")
     imgsz: int = option(640, "side of the square pictures, pixels")
     batch: int = option(16, "pictures in a batch")
     workers: int = option(1, "worker processes of each loader")
@@ -52,7 +54,7 @@ class LoaderBenchConfig:
 
 @dataclass(frozen=True)
 class Row:
-    """One measured loader.
+    """One measured loader, or the training step.
 
     Attributes:
         loader: which.
@@ -88,10 +90,14 @@ def loader_rows(config: LoaderBenchConfig) -> list[Row]:
             "ultralytics": _ultralytics(root, dataset.names, config, cache=False),
             "ultralytics, cache=ram": _ultralytics(root, dataset.names, config, cache="ram"),
         }
-        speeds: dict[str, list[float]] = {name: [] for name in loaders}
+        speeds: dict[str, list[float]] = {name: [] for name in (*loaders, "training step, bf16")}
+        batch = next(iter(_epoch(ours, 0)))
+        step = training_step(*adapted(config.model), batch.images, batch.targets, "bf16")
+        step()
         for turn in range(config.repeats):
             for name, batches in loaders.items():
                 speeds[name].append(_images_per_second(batches(turn)))
+            speeds["training step, bf16"].append(len(batch) / min(_seconds(step) for _ in range(3)))
     first = next(iter(speeds.values()))
     return [
         Row(
@@ -119,6 +125,12 @@ def _images_per_second(batches: Iterable[Any]) -> float:
         if index == _WARM - 1:
             start = time.perf_counter()
     return count / (time.perf_counter() - start)
+
+
+def _seconds(step: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
 
 
 @contextmanager
@@ -159,27 +171,21 @@ def run(config: LoaderBenchConfig, console: Console) -> None:
     """Measure, print a table, write JSON where asked."""
     if not config.data:
         raise DataError("--data (nothing): expected the path of a dataset")
-    torch.set_num_threads(1)
+    target = check_file("json", config.json)
     rows = loader_rows(config)
     table = Table("loader", "images/s", "lowest", "highest", "ours / this")
     for row in rows:
         speeds = row.images_per_second, row.lowest, row.highest, row.ratio
         table.add_row(row.loader, *(f"{value:g}" for value in speeds))
     console.print(table)
-    if config.json is not None:
+    if target is not None:
         machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
-        told = {"config": asdict(config), "machine": machine, "rows": [asdict(row) for row in rows]}
-        path = Path(config.json)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{path}: cannot be written ({error.strerror})") from None
+        write_json(target, {"config": asdict(config), "machine": machine, "rows": [asdict(row) for row in rows]})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; gives the exit code."""
-    return run_verb(LoaderBenchConfig, "datasets.bench", run, argv)
+    return run_verb(LoaderBenchConfig, "training.bench_loader", run, argv)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def options(shared: Path, dataset: Path, out: Path, **more: object) -> list[str]
         "imgsz": 128,
         "epochs": 2,
         "batch": 8,
+        "draws": 0,
         "out": out,
     }
     given |= {"workers": 0, "precision": "fp32", "device": "cpu", **more}
@@ -140,6 +141,23 @@ def test_full_fine_tuning_runs_through_the_same_loop(shared: Path, few: Path, tm
     words = ["--model", out / "best.pt", "--data", few, "--imgsz", "128", "--batch", "8", "--json", tmp_path / "e.json"]
     assert evaluate([*map(str, words), "--device", "cpu"]) == 0
     assert json.loads((tmp_path / "e.json").read_text())["map50_95"] == summary["map50_95"]
+
+
+@pytest.mark.parametrize(("method", "trained"), [("freeze", range(11, 24)), ("head", range(23, 24))])
+def test_cheaper_methods_leave_the_other_layers_as_they_were(
+    shared: Path, few: Path, tmp_path: Path, method: str, trained: range
+) -> None:
+    out, model = tmp_path / method, str(shared / "weights" / "yolo11n.pt")
+    assert train(options(shared, few, out, method=method, epochs=1)) == 0
+    before, after = (YoloDetector.load(path, fold=False).network.state_dict() for path in (model, str(out / "best.pt")))
+    changed = {int(name.split(".")[1]) for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {layer for layer in trained if any(name.startswith(f"model.{layer}.") for name in before)}
+
+
+def test_a_small_set_is_drawn_several_times(shared: Path, few: Path, tmp_path: Path) -> None:
+    assert train(options(shared, few, tmp_path / "run", epochs=1, draws=40, batch=4, workers=0)) == 0
+    state = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert state["steps"] == 10
 
 
 def test_same_seed_same_adapter(run: Path, shared: Path, few: Path, tmp_path: Path) -> None:

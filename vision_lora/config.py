@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vision_lora.errors import ConfigError
 
-Method = Literal["lora", "full"]
+Method = Literal["lora", "full", "freeze", "head"]
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
 Placement = Literal["all", "neck", "head"]
 Mode = Literal["general", "defects", "both"]
@@ -61,7 +61,9 @@ class TrainConfig(_Options):
 
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
     model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
-    method: Method = option("lora", "lora trains an adapter; full trains every weight, to compare with")
+    method: Method = option(
+        "lora", "lora trains an adapter; full every weight, freeze all but the backbone, head the head: to compare with"
+    )
     rank: int = option(8, "rank of the low-rank factors; capped where they would outgrow a layer's weight")
     alpha: float | None = option(None, "numerator of the factor before the low-rank part; default: the factor is 8")
     variant: Variant = option(
@@ -80,6 +82,7 @@ class TrainConfig(_Options):
     patience: int = option(50, "epochs without a better mAP50-95 on val before training stops")
     tile: int = option(0, "cut pictures into tiles of this side, pixels, for small defects in large frames; 0: whole")
     overlap: float = option(0.2, "least share of a tile that its neighbour shows too")
+    draws: int = option(500, "pictures in an epoch, at least: a smaller set is drawn several times, augmented anew")
     balanced: bool = option(False, "draw pictures of rare classes more often")
     augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
     seed: int = option(0, "seed of initial weights, order and augmentation")
@@ -102,6 +105,7 @@ class TrainConfig(_Options):
         demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
         demand(self.devices <= self.batch, "devices", self.devices, f"at most --batch, {self.batch}")
+        demand(self.draws >= 0, "draws", self.draws, "0 or more")
         demand(self.clip > 0, "clip", self.clip, "more than 0")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.torch_utils import fuse_deconv_and_bn
 
 from vision_lora.detectors import weights
-from vision_lora.detectors.base import Detector, Found, Readout
+from vision_lora.detectors.base import PLACEMENTS, Detector, Found, Readout
 from vision_lora.detectors.fold import fold_batchnorm
 from vision_lora.errors import CheckpointError
 
@@ -128,6 +128,9 @@ class YoloDetector(Detector):
 
     def training_losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         self.network.train()
+        for layer in self.network.modules():
+            if isinstance(layer, nn.BatchNorm2d) and not layer.weight.requires_grad:
+                layer.eval()  # frozen: its statistics stay too
         outputs = _full_precision(self.network(images))
         side = images.shape[-1]
         corners = targets[:, 2:] / side
@@ -171,11 +174,13 @@ class YoloDetector(Detector):
         self._net.names = dict(enumerate(names))
         self.classes_changed(len(names))
 
-    def unfreeze(self) -> None:
-        """Make every weight trainable that training can change: full fine-tuning."""
-        self.network.requires_grad_(True)
-        for layer in self.fixed_layers():
-            self.network.get_submodule(layer).requires_grad_(requires_grad=False)
+    def unfreeze(self, stages: Collection[str] = PLACEMENTS["all"]) -> None:
+        """Make the weights of these stages trainable; layers of the others keep weights and statistics."""
+        fixed = self.fixed_layers()
+        for name, layer in self.network.named_modules():
+            frozen = name in fixed or self.stage(name) not in stages
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(not frozen)
 
     def save_checkpoint(self, path: Path) -> None:
         """Write the network as a checkpoint that `ultralytics.YOLO` and `load` open."""

@@ -14,13 +14,12 @@ from typing import Any, Protocol
 
 import lightning_fabric
 import torch
-from torch import nn
 
 from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.plan import Plan
-from vision_lora.config import Mode, TrainConfig
+from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
@@ -35,6 +34,7 @@ from vision_lora.evaluation.report import save_curves, save_prediction_grid
 from vision_lora.images import read_image
 from vision_lora.outputs import new_folder, write_json
 from vision_lora.training.fit import Listener, Silent, fit
+from vision_lora.training.methods import make_learner
 
 
 class Audience(Listener, Protocol):
@@ -69,30 +69,8 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     fabric.launch()
     lightning_fabric.seed_everything(config.seed, verbose=False)
     dataset, train_samples, val_samples, broken = _open(config)
-    detector = YoloDetector.load(config.model, fold=config.method == "lora")
-    base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
-
-    adapter: Adapter | None = None
-    plan: Plan | None = None
-    learned: nn.Module
-    if config.method == "lora":
-        plan = detector.plan(len(dataset.names), rank=config.rank, variant=config.variant, placement=config.placement)
-        learned = adapter = detector.new_adapter(
-            dataset.names,
-            rank=config.rank,
-            alpha=config.alpha,
-            variant=config.variant,
-            placement=config.placement,
-            imgsz=config.imgsz,
-        )
-        detector.attach(adapter)
-        counts = adapter.parameter_count()
-    else:
-        detector.replace_classes(dataset.names)
-        detector.unfreeze()
-        learned = detector.network
-        counts = {"whole network": sum(p.numel() for p in learned.parameters() if p.requires_grad)}
-    mode: Mode = "defects" if adapter else "general"
+    learner = make_learner(config, dataset.names)
+    detector, adapter, mode = learner.detector, learner.adapter, learner.mode
 
     batches = train_loader(
         train_samples,
@@ -103,6 +81,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         workers=config.workers,
         strict=config.strict,
         balanced=config.balanced,
+        min_draws=config.draws,
         pin_memory=fabric.device.type == "cuda",
         shard=(fabric.global_rank, fabric.world_size),
     )
@@ -110,7 +89,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     if fabric.is_global_zero:
         out = out or new_folder(config.out, exist_ok=config.exist_ok)
         write_json(out / "config.json", {item.name: getattr(config, item.name) for item in fields(config)})
-        audience.started(plan, counts, total, dataset, out)
+        audience.started(learner.plan, learner.counts, learner.total, dataset, out)
     out = fabric.broadcast(out)
     assert out is not None
 
@@ -131,7 +110,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     state_file = out / "state.pt"
     try:
         listener = audience if fabric.is_global_zero else Silent()
-        history = fit(detector, learned, batches, validate, save, config, fabric, state_file, listener)
+        history = fit(detector, learner.learned, batches, validate, save, config, fabric, state_file, listener)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"last weights are in {files['last']}; continue with: python -m vision_lora.train --resume {out}"
@@ -158,15 +137,16 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         "method": config.method,
         "epochs": len(history.rows),
         "best_epoch": history.best_epoch,
-        "trainable_parameters": sum(counts.values()),
-        "total_parameters": total,
-        "parameters_by_part": counts,
+        "steps": len(history.seconds),
+        "trainable_parameters": sum(learner.counts.values()),
+        "total_parameters": learner.total,
+        "parameters_by_part": dict(learner.counts),
         "adapter_bytes": files["best"].stat().st_size,
         "seconds_per_step": history.seconds_per_step,
         "images_per_second": history.rows[-1]["images_per_second"],
         "peak_memory_mib": _peak_memory_mib(fabric.device),
         "base": detector.base if adapter else Path(config.model).name,
-        "base_fingerprint": base,
+        "base_fingerprint": learner.base,
         "names": list(dataset.names),
         "images": {"train": len(train_samples), "val": len(val_samples)},
         "skipped": [str(problem) for problem in (*dataset.problems, *batches.problems, *broken)],
@@ -237,7 +217,7 @@ def _reading_error(path: Path) -> str | None:
 
 
 def _file_name(name: str, method: str) -> str:
-    if method == "full":
+    if method != "lora":
         return f"{name}.pt"
     return "adapter.safetensors" if name == "best" else "last.safetensors"
 

@@ -1,0 +1,69 @@
+"""Methods: what a training run learns, an adapter or weights of the network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from vision_lora.adapters.adapter import Adapter
+from vision_lora.adapters.plan import Plan
+from vision_lora.config import Mode, TrainConfig
+from vision_lora.detectors.base import PLACEMENTS
+from vision_lora.detectors.yolo import YoloDetector
+
+# Full fine-tuning and its cheaper forms: which stages of the network train. The others keep weights and statistics.
+STAGES = {"full": PLACEMENTS["all"], "freeze": PLACEMENTS["neck"], "head": PLACEMENTS["head"]}
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A detector made ready for training.
+
+    Attributes:
+        detector: with the adapter attached and active, or with unfrozen weights.
+        learned: the module whose trainable parameters change.
+        adapter: what is saved; None where the network itself is.
+        plan: which layers are adapted; None without adapter.
+        counts: numbers that training changes, by part.
+        total: parameters of the base.
+        base: fingerprint of the base.
+        mode: of the detector, to detect the new classes.
+    """
+
+    detector: YoloDetector
+    learned: nn.Module
+    adapter: Adapter | None
+    plan: Plan | None
+    counts: Mapping[str, int]
+    total: int
+    base: str
+    mode: Mode
+
+
+def make_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
+    """Load the base and prepare it for the method, for classes of these names.
+
+    Raises:
+        CheckpointError: the base is missing or unusable.
+        AdapterError: nothing would be adapted, or the adapter to go on from does not fit.
+    """
+    detector = YoloDetector.load(config.model, fold=config.method == "lora")
+    base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
+    if config.method == "lora":
+        plan = detector.plan(len(names), rank=config.rank, variant=config.variant, placement=config.placement)
+        adapter = detector.new_adapter(
+            names,
+            rank=config.rank,
+            alpha=config.alpha,
+            variant=config.variant,
+            placement=config.placement,
+            imgsz=config.imgsz,
+        )
+        detector.attach(adapter)
+        return Learner(detector, adapter, adapter, plan, adapter.parameter_count(), total, base, "defects")
+    detector.replace_classes(names)
+    detector.unfreeze(STAGES[config.method])
+    trained = [parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad]
+    return Learner(detector, detector.network, None, None, {config.method: sum(trained)}, total, base, "general")

@@ -48,6 +48,11 @@ class Detections:
         """Which vocabulary detection `index` comes from."""
         return "general" if int(self.classes[index]) < self.general else "defects"
 
+    def of(self, source: Source) -> Detections:
+        """Only the detections of one vocabulary."""
+        kept = (self.classes < self.general) == (source == "general")
+        return replace(self, boxes=self.boxes[kept], scores=self.scores[kept], classes=self.classes[kept])
+
     def from_letterbox(self, scale: float, pad: tuple[float, float], size: tuple[int, int]) -> Detections:
         """The same detections in pixels of the original picture.
 

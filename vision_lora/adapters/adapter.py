@@ -55,9 +55,15 @@ class Adapter(nn.Module):
         self.card = card
 
     @classmethod
-    def from_plan(cls, plan: Plan, card: Card) -> Adapter:
-        """A new adapter: it changes none of the network's outputs, the new classes' rows aside."""
-        return cls({entry.site: make_delta(entry, alpha=card.alpha) for entry in plan.adapted}, card)
+    def from_plan(cls, plan: Plan, card: Card, *, joint: bool = False) -> Adapter:
+        """A new adapter: it changes none of the network's outputs, the new classes' rows aside.
+
+        Args:
+            plan: which layers it changes.
+            card: what it says of itself.
+            joint: whether the layers' own class rows stay in front of the new ones.
+        """
+        return cls({entry.site: make_delta(entry, alpha=card.alpha, joint=joint) for entry in plan.adapted}, card)
 
     @property
     def deltas(self) -> dict[str, Delta]:
@@ -68,6 +74,11 @@ class Adapter(nn.Module):
     def class_rows(self) -> dict[str, NewRows]:
         """The deltas that hold the new classes' rows, by layer name."""
         return {site: delta for site, delta in self.deltas.items() if isinstance(delta, NewRows)}
+
+    @property
+    def joint(self) -> bool:
+        """Whether one pass of it detects the base's classes and the new ones."""
+        return any(rows.keep for rows in self.class_rows.values())
 
     def parameter_count(self) -> dict[str, int]:
         """Learned numbers by part: low-rank factors, scale and shift, new class rows."""

@@ -144,6 +144,11 @@ class AdapterSet:
         active, self.active = self.active, None
         self.use(active)
 
+    def layers(self, name: str) -> tuple[Adapted, ...]:
+        """The layers that an attached adapter changes."""
+        self._get(name)
+        return tuple({link.layer: None for link in self._links[name]})
+
     @property
     def merged(self) -> bool:
         """Whether the active adapter is written into the network."""

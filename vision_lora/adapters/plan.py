@@ -129,15 +129,23 @@ def make_plan(
     return plan
 
 
-def make_delta(entry: Entry, *, alpha: float) -> Delta:
-    """A new delta for a planned entry; it changes nothing before training, new rows aside."""
-    return _build(entry.variant, entry.shape, entry.rank, alpha, entry.new_rows, bias=entry.bias)
+def make_delta(entry: Entry, *, alpha: float, joint: bool = False) -> Delta:
+    """A new delta for a planned entry; it changes nothing before training, new rows aside.
+
+    Args:
+        entry: from the plan.
+        alpha: numerator of the low-rank factor s.
+        joint: whether new class rows stand behind the old ones instead of in their place.
+    """
+    return _build(entry.variant, entry.shape, entry.rank, alpha, entry.new_rows, bias=entry.bias, joint=joint)
 
 
-def _build(variant: str, shape: tuple[int, ...], rank: int, alpha: float, new_rows: int, *, bias: bool) -> Delta:
+def _build(
+    variant: str, shape: tuple[int, ...], rank: int, alpha: float, new_rows: int, *, bias: bool, joint: bool = False
+) -> Delta:
     rows, columns = shape
     if variant == NewRows.variant:
-        return NewRows(new_rows, columns)
+        return NewRows(new_rows, columns, keep=joint)
     return VARIANTS[variant].build(rows, columns, rank, alpha, bias=bias)
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import ClassVar, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from vision_lora.adapters.attach import AdapterSet
 from vision_lora.adapters.deltas import VARIANTS, LowRank
 from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detections import Detections
+from vision_lora.detectors.trunk import Trunk
 from vision_lora.errors import AdapterError, ClassClashError, ConfigError, MismatchError
 from vision_lora.images import letterbox
 
@@ -82,6 +84,7 @@ class Detector(ABC):
         self.fingerprint = fingerprint(network.state_dict())
         self.adapters = AdapterSet(network, self.fingerprint)
         self._general = self.names
+        self._trunks: WeakKeyDictionary[Adapter, Trunk] = WeakKeyDictionary()
 
     # What a family has to say -----------------------------------------------------------------------------------
 
@@ -171,6 +174,7 @@ class Detector(ABC):
         variant: str = "lora",
         placement: Placement = "all",
         imgsz: int = 640,
+        joint: bool = False,
     ) -> Adapter:
         """An untrained adapter for new classes, not attached yet.
 
@@ -181,6 +185,7 @@ class Detector(ABC):
             variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
             placement: which stages are adapted.
             imgsz: side of the square pictures that it will be trained on, pixels.
+            joint: whether its pass keeps the base's classes in front of the new ones.
 
         Raises:
             AdapterError: no name, a name twice, a rank below 1, an unknown variant, or nothing to adapt.
@@ -192,7 +197,7 @@ class Detector(ABC):
             kind = VARIANTS[variant]
             alpha = kind.default_alpha(rank) if issubclass(kind, LowRank) else 1.0
         card = Card(self.family, self.base, self.fingerprint, tuple(names), float(alpha), imgsz)
-        adapter = Adapter.from_plan(plan, card)
+        adapter = Adapter.from_plan(plan, card, joint=joint)
         with torch.no_grad():
             for layer, rows in adapter.class_rows.items():
                 self.initialise_rows(rows.weight, rows.bias, layer)
@@ -201,13 +206,29 @@ class Detector(ABC):
     @contextmanager
     def pass_of(self, source: Literal["general", "defects"]) -> Iterator[tuple[str, ...]]:
         """Make the base pass or the adapted pass the active one; gives the class names that it speaks."""
-        adapter = self.adapter
-        if source == "defects" and adapter is None:
+        if source == "defects" and self.adapter is None:
             raise AdapterError("no adapter is active: only the general classes can be detected")
-        names = self.names if source == "general" or adapter is None else adapter.card.names
-        with nullcontext() if self.adapters.merged else self.adapters.enabled(source == "defects"):
+        if self.adapters.merged:
+            yield self.names
+            return
+        with self.pass_with(None if source == "general" else self.adapters.active) as names:
+            yield names
+
+    @contextmanager
+    def pass_with(self, name: str | None) -> Iterator[tuple[str, ...]]:
+        """Make the pass of an attached adapter, or with None the base pass, the active one; gives its class names."""
+        before = self.adapters.active
+        self.adapters.use(name)
+        try:
+            names = self.names if name is None else self.vocabulary(self.adapters.adapters[name])
             self.classes_changed(len(names))
             yield names
+        finally:
+            self.adapters.use(before)
+
+    def vocabulary(self, adapter: Adapter) -> tuple[str, ...]:
+        """The class names that an adapted pass speaks: the adapter's, behind the base's own where it is a joint one."""
+        return (*self.names, *adapter.card.names) if adapter.joint else adapter.card.names
 
     def attach(self, adapter: Adapter, name: str = "default", *, use: bool = True) -> None:
         """Attach an adapter, see `AdapterSet.attach`.
@@ -236,7 +257,7 @@ class Detector(ABC):
         adapter = self.adapter
         self.adapters.merge()
         assert adapter is not None, "merging without an active adapter raises"
-        self._general, self.names = self.names, adapter.card.names
+        self._general, self.names = self.names, self.vocabulary(adapter)
         self.classes_changed(len(self.names))
 
     def unmerge(self) -> None:
@@ -274,19 +295,23 @@ class Detector(ABC):
         """
         self.network.eval()
         prepared = self.prepare(images)
-        learned = () if self.adapter is None else self.adapter.card.names
-        vocabulary = (*self.names, *learned)
+        adapter = self.adapter
+        learned = () if adapter is None else adapter.card.names
+        joint = adapter is not None and adapter.joint
         passes: list[tuple[list[Found], int]] = []
-        if mode != "defects":
-            with self.pass_of("general"):
-                passes.append((self.read(prepared, readout), 0))
-        if mode == "defects" or (mode == "both" and learned):
-            with self.pass_of("defects"):
-                passes.append((self.read(prepared, readout), len(self.names)))
-        return [
+        with self._trunk().shared() if mode == "both" and learned and not joint else nullcontext():
+            if mode == "general" or (mode == "both" and not joint):
+                with self.pass_of("general"):
+                    passes.append((self.read(prepared, readout), 0))
+            if mode == "defects" or (mode == "both" and learned):
+                with self.pass_of("defects"):
+                    passes.append((self.read(prepared, readout), 0 if joint else len(self.names)))
+        vocabulary = (*self.names, *learned)
+        joined = [
             _join([(found[index], offset) for found, offset in passes], vocabulary, len(self.names))
             for index in range(len(images))
         ]
+        return [found.of("defects") for found in joined] if joint and mode == "defects" else joined
 
     def predict(
         self, pictures: Sequence[NDArray[np.uint8]], imgsz: int, *, mode: Mode = "both", readout: Readout = Readout()
@@ -301,6 +326,16 @@ class Detector(ABC):
             detections.from_letterbox(scale, pad, (picture.shape[1], picture.shape[0]))
             for detections, (_, scale, pad), picture in zip(found, boxed, pictures, strict=True)
         ]
+
+    def _trunk(self) -> Trunk:
+        """What the base pass and the active adapter's pass have in common."""
+        name = self.adapters.active
+        assert name is not None, "only where an adapter is active"
+        adapter = self.adapters.adapters[name]
+        known = self._trunks.get(adapter)
+        if known is None:
+            known = self._trunks[adapter] = Trunk(self.network, self.adapters.layers(name))
+        return known
 
     @staticmethod
     def prepare(images: Tensor) -> Tensor:

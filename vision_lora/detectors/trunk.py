@@ -52,7 +52,7 @@ class _Memory:
         self._call: tuple[Any, Any] | None = None
         self._output: Any = None
         self._versions: list[int] = []
-        part.forward = self.forward  # type: ignore[method-assign]
+        part.forward = self.forward
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         call = (args, kwargs)
@@ -67,7 +67,7 @@ class _Memory:
         if self._own is None:
             del self.part.__dict__["forward"]
         else:
-            self.part.forward = self._own  # type: ignore[method-assign]
+            self.part.forward = self._own
 
 
 def _collect(module: nn.Module, adapted: set[int], parts: dict[int, nn.Module]) -> bool:

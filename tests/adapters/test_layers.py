@@ -14,7 +14,7 @@ from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.attach import AdapterSet
 from vision_lora.adapters.deltas import VARIANTS, NewRows
 from vision_lora.adapters.layers import Adapted, sites
-from vision_lora.adapters.plan import make_plan
+from vision_lora.adapters.plan import make_delta, make_plan
 
 
 class SelfAttention(nn.Module):
@@ -39,6 +39,18 @@ class CrossAttention(nn.Module):
         return self.attention(x, x[..., :6], x[..., :5])[0]
 
 
+class Lookup(nn.Module):
+    """An embedding as a function of a tensor: called, or with its table read as some decoders do."""
+
+    def __init__(self, *, called: bool) -> None:
+        super().__init__()
+        self.table, self.called = nn.Embedding(8, 12), called
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = torch.arange(x.shape[-1])
+        return x @ (self.table(rows) if self.called else self.table.weight[rows])
+
+
 PICTURE, TOKENS = (2, 8, 9, 9), (2, 7, 8)
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv": (lambda: nn.Conv2d(8, 12, 3, padding=1), PICTURE),
@@ -54,6 +66,8 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv transpose grouped": (lambda: nn.ConvTranspose2d(8, 12, 2, stride=2, groups=2), PICTURE),
     "linear": (lambda: nn.Linear(8, 12), TOKENS),
     "linear no bias": (lambda: nn.Linear(8, 12, bias=False), TOKENS),
+    "embedding": (lambda: Lookup(called=True), TOKENS),
+    "embedding read": (lambda: Lookup(called=False), TOKENS),
     "attention": (lambda: SelfAttention(batch_first=True), TOKENS),
     "attention sequence first": (lambda: SelfAttention(), TOKENS),
     "attention no bias": (lambda: SelfAttention(bias=False), TOKENS),
@@ -222,3 +236,30 @@ def test_joint_rows_stand_behind_the_old_ones() -> None:
     assert bias is not None
     assert weight.shape == (7, 4)
     assert bias.shape == (7,)
+
+
+@pytest.mark.parametrize("called", [True, False])
+@pytest.mark.parametrize("joint", [True, False])
+def test_new_rows_of_an_embedding_have_no_bias_and_merge(called: bool, joint: bool) -> None:
+    network = Lookup(called=called).requires_grad_(False)
+    base = network.table.weight.clone()
+    plan = make_plan(
+        nn.ModuleDict({"net": network, "other": nn.Linear(2, 2)}), rank=1, class_layers=("net.table",), new_classes=3
+    )
+    rows = next(entry for entry in plan.entries if entry.site == "net.table")
+    delta = make_delta(rows, alpha=1.0, joint=joint)
+    assert [name for name, _ in delta.named_parameters()] == ["weight"]
+    adapters = AdapterSet(network, print_of := fingerprint(network.state_dict()))
+    adapters.attach(Adapter({"table": delta}, Card("test", "base", print_of, ("a", "b", "c"), 1.0)))
+    expected = torch.cat((base, delta.weight)) if joint else delta.weight
+    index = torch.arange(len(expected))
+    with torch.no_grad():
+        delta.weight.normal_()
+        expected = torch.cat((base, delta.weight)) if joint else delta.weight
+        assert torch.equal(network.table.weight, expected)
+        assert torch.equal(network.table(index), expected)
+        assert torch.equal(network.state_dict()["table.weight"], base)
+        adapters.merge()
+        assert type(network.table) is nn.Embedding
+        assert network.table.num_embeddings == len(expected)
+        assert torch.equal(network.table(index), expected)

@@ -191,4 +191,6 @@ def _write(layer: nn.Module, parameters: Parameters) -> Parameters:
         layer.out_channels = len(layer.weight)  # new class rows
     elif isinstance(layer, nn.Linear):
         layer.out_features = len(layer.weight)
+    elif isinstance(layer, nn.Embedding):
+        layer.num_embeddings = len(layer.weight)
     return before

@@ -203,26 +203,27 @@ class NewRows(Delta):
     Args:
         rows: number of new classes.
         columns: inputs of the classifying layer.
+        bias: whether the layer has a bias.
         keep: whether the old rows stay in front of the new ones (one joint pass) or are left to the base pass.
 
     Attributes:
         weight: (new classes, columns).
-        bias: (new classes,).
+        bias: (new classes,), or None.
     """
 
     variant = "rows"
 
-    def __init__(self, rows: int, columns: int, *, keep: bool = False) -> None:
+    def __init__(self, rows: int, columns: int, *, bias: bool = True, keep: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(rows, columns))
-        self.bias = nn.Parameter(torch.zeros(rows))
+        self.bias = nn.Parameter(torch.zeros(rows)) if bias else None
         self.keep = keep
 
     def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if not self.keep:
             return self.weight, self.bias
-        old = bias if bias is not None else weight.new_zeros(len(weight))
-        return torch.cat((weight, self.weight)), torch.cat((old, self.bias))
+        both = None if bias is None or self.bias is None else torch.cat((bias, self.bias))
+        return torch.cat((weight, self.weight)), both
 
     def check(self, weight: Tensor, layer: str) -> None:
         if self.weight.shape[1] != weight.shape[1]:

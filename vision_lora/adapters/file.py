@@ -179,7 +179,7 @@ def _empty(treatment: str, tensors: dict[str, Tensor], card: Card) -> Delta:
     variant = treatment.partition(" ")[0]
     if variant == NewRows.variant:
         rows, columns = tensors["weight"].shape
-        return NewRows(rows, columns, keep=treatment.endswith(_KEPT))
+        return NewRows(rows, columns, bias="bias" in tensors, keep=treatment.endswith(_KEPT))
     (rows,) = tensors["gain"].shape
     rank, columns = tensors["down"].shape if "down" in tensors else (0, 0)
     return VARIANTS[variant].build(rows, columns, rank, card.alpha, bias="shift" in tensors)

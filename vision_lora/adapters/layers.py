@@ -202,9 +202,35 @@ class AdaptedMultiheadAttention(Adapted, nn.MultiheadAttention):
         return (self, self.out_proj)
 
 
+class AdaptedEmbedding(Adapted, nn.Embedding):
+    """Table of learned vectors, one a row: classes in denoising, queries, positions.
+
+    Some networks never call it and read `weight`, so that is where it gives what the active delta makes of the table.
+    """
+
+    plain = nn.Embedding
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The table that is looked into, (rows, columns): the effective one."""
+        own = self._parameters["weight"]
+        effective = self.effective()["weight"] if self.active else own
+        assert effective is not None, "an embedding has a table"
+        return effective
+
+    def sites(self) -> dict[str, Site]:
+        own = self._parameters["weight"]
+        assert own is not None, "an embedding has a table"
+        return {"": Site(own, None, "embedding")}
+
+    def assemble(self, rows: dict[str, Tensor], biases: Parameters) -> Parameters:  # noqa: ARG002 - it has no bias
+        return {"weight": rows[""]}
+
+
 _KINDS: tuple[type[Adapted], ...] = (
     AdaptedConv2d,
     AdaptedConvTranspose2d,
+    AdaptedEmbedding,
     AdaptedLinear,
     AdaptedMultiheadAttention,
 )

@@ -145,7 +145,7 @@ def _build(
 ) -> Delta:
     rows, columns = shape
     if variant == NewRows.variant:
-        return NewRows(new_rows, columns, keep=joint)
+        return NewRows(new_rows, columns, bias=bias, keep=joint)
     return VARIANTS[variant].build(rows, columns, rank, alpha, bias=bias)
 
 

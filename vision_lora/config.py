@@ -212,6 +212,48 @@ class BenchmarkConfig(_Options):
 
 
 @dataclass(frozen=True)
+class CompareConfig(_Options):
+    """Train by several methods with the same data and budget, and say which is best, by how much, at what cost."""
+
+    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
+    model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
+    methods: str = option(
+        "lora,full,freeze,head",
+        "lora, ssf, full, freeze, head, peft, ultralytics, by comma; options behind colons: lora:rank=16:variant=dora; "
+        "the others are compared to the first",
+    )
+    shots: str = option(
+        "all", "training pictures, by comma: all, a number of each class, or a .txt list of pictures of the train split"
+    )
+    seeds: str = option("0,1,2", "seeds by comma: each method runs once with each")
+    lrs: str = option(
+        "0.0005,0.001,0.002",
+        "learning rates, by comma, that each method tries with the first seed; the best on val is taken",
+    )
+    epochs: int = option(20, "passes over the training pictures")
+    imgsz: int = option(640, "side of the square pictures that the detector sees, pixels, a multiple of 32")
+    batch: int = option(16, "pictures in one training step")
+    rank: int = option(8, "rank of the low-rank factors")
+    draws: int = option(500, "pictures in an epoch, at least: a smaller set is drawn several times, augmented anew")
+    augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
+    retention: str | None = option(
+        None, "dataset of everyday pictures whose val split shows what is left of the base's own classes"
+    )
+    jobs: int = option(1, "training runs side by side; they share the device, so their times say little")
+    workers: int = option(1, "processes that load and augment pictures, of each run")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
+    out: str = option("runs/compare", "folder for runs and report; where it holds a comparison, that one goes on")
+    strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
+        demand(1 <= self.jobs <= 64, "jobs", self.jobs, "1 to 64")
+        demand(self.draws >= 0, "draws", self.draws, "0 or more")
+
+
+@dataclass(frozen=True)
 class CheckConfig(_Options):
     """Look for flaws in a dataset before they spoil a training run; exit code 1 where one would."""
 

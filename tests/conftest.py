@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,20 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}: set VISION_LORA_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def few(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small copy of NEU-DET: 24 pictures to train, 12 to validate, 6 to test."""
+    source, root = shared / "datasets" / "neu-det", tmp_path_factory.mktemp("few")
+    for split, count in {"train": 24, "val": 12, "test": 6}.items():
+        pictures = sorted((source / "images" / split).iterdir())
+        for picture in pictures[:: len(pictures) // count][:count]:
+            for kind, name in (("images", picture.name), ("labels", picture.with_suffix(".txt").name)):
+                (root / kind / split).mkdir(parents=True, exist_ok=True)
+                shutil.copy(source / kind / split / name, root / kind / split / name)
+    shutil.copy(source / "data.yaml", root / "data.yaml")
+    return root / "data.yaml"
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from tests.runs import options
 from vision_lora.adapters.adapter import fingerprint
 from vision_lora.adapters.file import load_adapter
 from vision_lora.detectors.yolo import YoloDetector
@@ -23,34 +24,6 @@ from vision_lora.evaluate import main as evaluate
 from vision_lora.predict import main as predict
 from vision_lora.train import Terminal
 from vision_lora.train import main as train
-
-
-@pytest.fixture(scope="module")
-def few(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small copy of NEU-DET: 24 pictures to train, 12 to validate, 6 to test."""
-    source, root = shared / "datasets" / "neu-det", tmp_path_factory.mktemp("few")
-    for split, count in {"train": 24, "val": 12, "test": 6}.items():
-        pictures = sorted((source / "images" / split).iterdir())
-        for picture in pictures[:: len(pictures) // count][:count]:
-            for kind, name in (("images", picture.name), ("labels", picture.with_suffix(".txt").name)):
-                (root / kind / split).mkdir(parents=True, exist_ok=True)
-                shutil.copy(source / kind / split / name, root / kind / split / name)
-    shutil.copy(source / "data.yaml", root / "data.yaml")
-    return root / "data.yaml"
-
-
-def options(shared: Path, dataset: Path, out: Path, **more: object) -> list[str]:
-    given = {
-        "data": dataset,
-        "model": shared / "weights" / "yolo11n.pt",
-        "imgsz": 128,
-        "epochs": 2,
-        "batch": 8,
-        "draws": 0,
-        "out": out,
-    }
-    given |= {"workers": 0, "precision": "fp32", "device": "cpu", **more}
-    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 @pytest.fixture(scope="module")

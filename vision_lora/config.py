@@ -70,6 +70,10 @@ class TrainConfig(_Options):
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
     )
     placement: Placement = option("all", "which layers are adapted: all, neck (and head), head")
+    joint: bool = option(False, "one pass for old and new classes; an adapter keeps the old ones by self-distillation")
+    replay: str | None = option(None, "folder of pictures, no labels needed, that show what a joint pass has to keep")
+    retain_weight: float = option(1.0, "weight of staying as before against learning the new classes, in a joint pass")
+    on: str | None = option(None, "adapter file to go on from: its classes stay in a joint pass, else a warm start")
     epochs: int = option(20, "passes over the training pictures")
     imgsz: int = option(640, "side of the square pictures that the detector sees, pixels, a multiple of 32")
     batch: int = option(16, "pictures in one training step, over all devices")
@@ -105,6 +109,11 @@ class TrainConfig(_Options):
         demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
         demand(self.devices <= self.batch, "devices", self.devices, f"at most --batch, {self.batch}")
+        demand(self.retain_weight >= 0, "retain_weight", self.retain_weight, "0 or more")
+        if self.method != "lora":
+            demand(self.replay is None, "replay", self.replay, "--method lora, whose old classes can be kept")
+            demand(self.on is None, "on", self.on, "--method lora, which learns adapters")
+        demand(self.joint or self.replay is None, "replay", self.replay, "--joint beside it")
         demand(self.draws >= 0, "draws", self.draws, "0 or more")
         demand(self.clip > 0, "clip", self.clip, "more than 0")
 
@@ -140,12 +149,36 @@ class EvaluateConfig(_Detecting):
 
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
     split: Split = option("val", "split to measure")
+    mode: Mode | None = option(None, "which classes are measured; default: defects with an adapter, else general")
     json: str | None = option(None, "file for the result as JSON")
     strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
+
+
+@dataclass(frozen=True)
+class RetentionConfig(_Options):
+    """Measure what is left of the base's own classes: base, exact and joint passes, and a fine-tuned checkpoint."""
+
+    data: str = option("", "dataset of the base's own classes, such as a part of COCO (required)")
+    split: Split = option("val", "split to measure")
+    model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
+    adapter: str | None = option(None, "adapter file to measure")
+    tuned: str | None = option(None, "fully fine-tuned checkpoint to measure beside it")
+    imgsz: int = option(640, "side of the square pictures, pixels, a multiple of 32")
+    batch: int = option(8, "pictures at once")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    out: str = option("runs/retention", "folder for the report; where it exists a number is added")
+    exist_ok: bool = option(False, "write into the folder even where it exists")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
+        demand(
+            self.adapter or self.tuned, "adapter", "(nothing)", "an adapter, or a checkpoint with --tuned, to measure"
+        )
 
 
 @dataclass(frozen=True)
@@ -270,3 +303,57 @@ class CheckConfig(_Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
+
+
+@dataclass(frozen=True)
+class CameraConfig(_Using):
+    """Watch cameras for weeks: live page, alarms, recordings; ends by itself where all sources are files."""
+
+    source: list[str | dict[str, Any]] | None = option(
+        None,
+        "rtsp:// or http:// URL, number of a USB camera, video, or folder of pictures; may be repeated. In a YAML file also "
+        "a mapping: url, name, adapter, mode, confidence, thresholds, zones",
+    )
+    mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
+    confidence: float = option(0.25, "lowest score that counts, above 0 to 1")
+    iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
+    min_frames: int = option(3, "pictures that have to show a defect before it is an alarm, 2 or more")
+    timeout: float = option(5.0, "seconds without a picture after which a camera counts as lost")
+    max_backoff: float = option(5.0, "longest wait before a lost camera is tried again, seconds")
+    freeze: float = option(10.0, "seconds with the same picture, byte for byte, after which it is reported as frozen")
+    adapters: str | None = option(None, "folder of adapters that can be switched to on the page")
+    events: str | None = option(None, "file for events as JSON lines; beside it, what was chosen on the page is kept")
+    crops: str | None = option(None, "folder for a close-up of each defect")
+    segments: str | None = option(None, "folder for annotated video, MP4 files of a minute")
+    keep_gb: float = option(10.0, "disk that close-ups, and segments, may take, GB each; the oldest go")
+    serve: int | None = option(None, "port of the page, of /metrics and of /healthz; without it there is no page")
+    host: str = option("127.0.0.1", "address that the page listens on; any but this machine's own demands --token")
+    token: str | None = option(None, "secret that the page asks for; the variable VISION_LORA_TOKEN hides it better")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.source:
+            raise ConfigError("--source (nothing): expected a URL, a camera's number, a video or a folder")
+        demand(self.confidence > 0, "confidence", self.confidence, "above 0 to 1")
+        demand(self.min_frames >= 2, "min_frames", self.min_frames, "2 or more")
+        demand(self.timeout > 0, "timeout", self.timeout, "more than 0, in seconds")
+        demand(self.max_backoff > 0, "max_backoff", self.max_backoff, "more than 0, in seconds")
+        demand(self.freeze > 0, "freeze", self.freeze, "more than 0, in seconds")
+        demand(self.keep_gb > 0, "keep_gb", self.keep_gb, "more than 0")
+        demand(self.serve is None or 0 <= self.serve <= 65535, "serve", self.serve, "a port, 0 to 65535")
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One source of `camera`, as an entry of `source` in a YAML file; what is left out is as for all."""
+
+    url: str = option("", "rtsp:// or http:// URL, number of a USB camera, video, or folder of pictures (required)")
+    name: str = option("", "how it is called on the page and in events; default: host, file or folder")
+    adapter: str | None = option(None, "adapter file")
+    mode: Mode | None = option(None, "which classes: general, defects, both")
+    confidence: float | None = option(None, "lowest score that counts")
+    thresholds: dict[str, float] = option(None, "lowest score that counts, for single classes")
+    zones: dict[str, list[list[float]]] = option(
+        None, "polygons in which a defect counts, by name: corners as shares of the picture's width and height"
+    )

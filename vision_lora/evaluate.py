@@ -28,7 +28,7 @@ def run(config: EvaluateConfig, console: Console) -> None:
         raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")
     detector = load_detector(config.model, config.adapter, config.device)
     imgsz = config.imgsz or detector.imgsz
-    mode: Mode = "defects" if detector.adapter else "general"
+    mode: Mode = config.mode or ("defects" if detector.adapter else "general")
     if config.tile:
         result, _ = measure_tiled(
             detector,

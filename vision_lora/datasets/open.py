@@ -7,11 +7,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from vision_lora.datasets.coco import read_coco
 from vision_lora.datasets.sample import Dataset, Problems, Sample
 from vision_lora.datasets.voc import find_voc, read_voc
 from vision_lora.datasets.yolo import read_yaml
 from vision_lora.errors import DataError
+from vision_lora.images import IMAGE_SUFFIXES, image_size
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,25 @@ def open_dataset(path: Path | str, *, strict: bool = False) -> Dataset:
             dataset.problems[0],
         )
     return dataset
+
+
+def open_pictures(folder: Path | str) -> list[Sample]:
+    """All pictures in a folder and its subfolders, without labels; broken ones are left to the loader.
+
+    Raises:
+        DataError: no such folder, or no picture that can be read in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected one with pictures")
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    samples = []
+    for file in files:
+        width, height = image_size(file)
+        samples.append(Sample(file, width, height, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)))
+    if not samples:
+        raise DataError(f"{folder}: no picture in it; expected files such as .jpg or .png")
+    return samples
 
 
 def _reader(path: Path) -> Callable[[Problems], Dataset]:

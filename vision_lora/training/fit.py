@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.loader import TrainLoader
-from vision_lora.detectors.base import Detector
 from vision_lora.errors import TrainingError
 from vision_lora.training.ema import Ema
+from vision_lora.training.objective import Objective
 
 Row = dict[str, float]
 
@@ -71,20 +71,21 @@ class History:
 class Step(nn.Module):
     """One training step's forward as a single module, so that Fabric can spread it over devices."""
 
-    def __init__(self, detector: Detector, learned: nn.Module) -> None:
+    def __init__(self, network: nn.Module, learned: nn.Module, objective: Objective) -> None:
         super().__init__()
-        self.network = detector.network
+        self.network = network
         self.learned = learned
-        self._losses = detector.losses
+        self._objective = objective
 
     def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Losses by name, see `Detector.losses`."""
-        return self._losses(images, targets)
+        """Losses by name, see `Objective`."""
+        return self._objective(images, targets)
 
 
 def fit(
-    detector: Detector,
+    network: nn.Module,
     learned: nn.Module,
+    objective: Objective,
     batches: TrainLoader,
     validate: Callable[[], tuple[float, float]],
     save: Callable[[str], None],
@@ -96,8 +97,9 @@ def fit(
     """Train `learned`, an adapter or the network itself, and keep the best and the last weights.
 
     Args:
-        detector: with the adapter attached and active, or with an unfrozen network.
-        learned: the module whose parameters change.
+        network: the detector's.
+        learned: the module whose parameters change: the adapter, or the network itself.
+        objective: what each step makes small.
         batches: training pictures.
         validate: measures the detector as it is now: map50_95 and map50 on val.
         save: writes the detector as it is now; called with `best` or `last`.
@@ -111,7 +113,7 @@ def fit(
         KeyboardInterrupt: after the last weights were saved.
     """
     optimizer = torch.optim.AdamW(parameter_groups(learned, config), lr=config.lr)
-    step, optimizer = fabric.setup(Step(detector, learned), optimizer)
+    step, optimizer = fabric.setup(Step(network, learned, objective), optimizer)
     ema = Ema(learned, config.ema)
     history = History()
     if state_file.exists():
@@ -121,7 +123,7 @@ def fit(
     try:
         for epoch in range(len(history.rows), config.epochs):
             batches.set_epoch(epoch)
-            detector.begin_epoch(epoch, config.epochs)
+            objective.begin_epoch(epoch, config.epochs)
             means: dict[str, float] = {}
             pictures, started = 0, time.perf_counter()
             for index, batch in enumerate(batches):

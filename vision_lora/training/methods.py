@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from torch import nn
 
 from vision_lora.adapters.adapter import Adapter
+from vision_lora.adapters.file import load_adapter
 from vision_lora.adapters.plan import Plan
 from vision_lora.config import Mode, TrainConfig
 from vision_lora.detectors.base import PLACEMENTS
 from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.errors import ConfigError
 
 # Full fine-tuning and its cheaper forms: which stages of the network train. The others keep weights and statistics.
 STAGES = {"full": PLACEMENTS["all"], "freeze": PLACEMENTS["neck"], "head": PLACEMENTS["head"]}
+
+TEACHER = "teacher"  # name of the adapter that training goes on from, where it is attached
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,30 @@ def make_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
     if config.method == "lora":
         plan = detector.plan(len(names), rank=config.rank, variant=config.variant, placement=config.placement)
-        adapter = detector.new_adapter(
+        adapter = _adapter(config, detector, names)
+        detector.attach(adapter)
+        return Learner(detector, adapter, adapter, plan, adapter.parameter_count(), total, base, "defects")
+    detector.replace_classes(names, keep=config.joint)
+    detector.unfreeze(STAGES[config.method])
+    trained = [parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad]
+    return Learner(detector, detector.network, None, None, {config.method: sum(trained)}, total, base, "general")
+
+
+def _adapter(config: TrainConfig, detector: YoloDetector, names: Sequence[str]) -> Adapter:
+    """The adapter to train; what it goes on from is attached beside it, as its teacher."""
+    if config.on is None:
+        return detector.new_adapter(
             names,
             rank=config.rank,
             alpha=config.alpha,
             variant=config.variant,
             placement=config.placement,
             imgsz=config.imgsz,
+            joint=config.joint,
         )
-        detector.attach(adapter)
-        return Learner(detector, adapter, adapter, plan, adapter.parameter_count(), total, base, "defects")
-    detector.replace_classes(names)
-    detector.unfreeze(STAGES[config.method])
-    trained = [parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad]
-    return Learner(detector, detector.network, None, None, {config.method: sum(trained)}, total, base, "general")
+    before = load_adapter(config.on)
+    if before.joint != config.joint:
+        found, expected = ("a joint", "an exact") if before.joint else ("an exact", "a joint")
+        raise ConfigError(f"--on {config.on}: {found} adapter; expected {expected} one, or --joint on both runs")
+    detector.attach(before, TEACHER, use=False)
+    return detector.grow_adapter(before, names, imgsz=config.imgsz)

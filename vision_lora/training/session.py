@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import lightning_fabric
 import torch
+from lightning_fabric import Fabric
 
 from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
@@ -21,8 +22,8 @@ from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.plan import Plan
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
-from vision_lora.datasets.loader import eval_loader, train_loader
-from vision_lora.datasets.open import open_dataset
+from vision_lora.datasets.loader import TrainLoader, eval_loader, train_loader
+from vision_lora.datasets.open import open_dataset, open_pictures
 from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
 from vision_lora.datasets.split import split_dataset
 from vision_lora.datasets.tiles import cut_tiles
@@ -34,7 +35,9 @@ from vision_lora.evaluation.report import save_curves, save_prediction_grid
 from vision_lora.images import read_image
 from vision_lora.outputs import new_folder, write_json
 from vision_lora.training.fit import Listener, Silent, fit
-from vision_lora.training.methods import make_learner
+from vision_lora.training.methods import TEACHER, make_learner
+from vision_lora.training.objective import Objective, Task
+from vision_lora.training.retain import Retaining
 
 
 class Audience(Listener, Protocol):
@@ -85,6 +88,11 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         pin_memory=fabric.device.type == "cuda",
         shard=(fabric.global_rank, fabric.world_size),
     )
+    objective: Objective = Task(detector, len(detector.names) - len(dataset.names) if adapter is None else 0)
+    if config.joint and adapter is not None:
+        replay = _replay_loader(config, train_samples, len(batches), fabric)
+        teacher = None if config.on is None else TEACHER
+        objective = Retaining(detector, replay, config.retain_weight, teacher)
     val_batches = eval_loader(val_samples, config.imgsz, config.batch)
     if fabric.is_global_zero:
         out = out or new_folder(config.out, exist_ok=config.exist_ok)
@@ -110,7 +118,9 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     state_file = out / "state.pt"
     try:
         listener = audience if fabric.is_global_zero else Silent()
-        history = fit(detector, learner.learned, batches, validate, save, config, fabric, state_file, listener)
+        history = fit(
+            detector.network, learner.learned, objective, batches, validate, save, config, fabric, state_file, listener
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"last weights are in {files['last']}; continue with: python -m vision_lora.train --resume {out}"
@@ -163,6 +173,23 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     save_prediction_grid(out / "predictions.png", val_samples, found, dataset.names)
     state_file.unlink()  # only an interrupted run has something to resume
     return Summary(out, files["best"], values)
+
+
+def _replay_loader(config: TrainConfig, defects: Sequence[Sample], steps: int, fabric: Fabric) -> TrainLoader:
+    """Pictures that show what has to be kept, as many batches an epoch as training has."""
+    samples = defects if config.replay is None else open_pictures(config.replay)
+    batch = max(config.devices, config.batch // 2)
+    return train_loader(
+        samples,
+        config.imgsz,
+        batch,
+        recipe=load_recipe("replay"),
+        seed=config.seed + 1,
+        workers=config.workers,
+        min_draws=steps * batch,
+        pin_memory=fabric.device.type == "cuda",
+        shard=(fabric.global_rank, fabric.world_size),
+    )
 
 
 def _resumed(config: TrainConfig) -> tuple[TrainConfig, Path]:

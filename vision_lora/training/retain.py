@@ -1,0 +1,52 @@
+"""Self-distillation: a joint pass learns new classes and stays what it was for the old ones.
+
+The teacher is the same network with the adapter off, or with the adapter that training goes on from: no second model.
+Learning without Forgetting (Li & Hoiem 2016, eq. 4) for dense detectors, with features beside the outputs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from vision_lora.datasets.loader import Batch, TrainLoader
+from vision_lora.detectors.base import Detector
+
+W = {
+    k: float(os.environ.get(f"VR_{k}", d)) for k, d in (("classes", 1), ("boxes", 1), ("features", 1), ("defect", 0.1))
+}
+
+
+class Retaining:
+    """The task's losses and the weighted distance from the teacher.
+
+    Args:
+        detector: with a joint adapter active.
+        replay: pictures that show what has to be kept, no labels needed; as many batches an epoch as training has.
+        weight: of the distance.
+        teacher: attached adapter that training goes on from, or None for the base.
+    """
+
+    def __init__(self, detector: Detector, replay: TrainLoader, weight: float, teacher: str | None) -> None:
+        self.detector = detector
+        self.replay = replay
+        self.weight = weight
+        self.teacher = teacher
+        self._pictures: Iterator[Batch] = iter(())
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """See `Objective`."""
+        self.detector.begin_epoch(epoch, epochs)
+        self.replay.set_epoch(epoch)
+        self._pictures = iter(self.replay)
+
+    def __call__(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """See `Objective`; `retain` is the distance."""
+        replay = next(self._pictures).images.to(images.device)
+        prepare = self.detector.prepare
+        losses, here = self.detector.retaining_losses(prepare(images), targets, self.teacher)
+        _, there = self.detector.retaining_losses(prepare(replay), None, self.teacher)
+        distance = W["defect"] * here["classes"] + sum(W[name] * value for name, value in there.items())
+        return {**losses, "retain": self.weight * distance}

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from vision_lora.errors import ConfigError, VisionLoraError
+from vision_lora.streaming.address import redact
 
 Config = TypeVar("Config")
 
@@ -38,6 +39,7 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     parser = _Parser(prog=f"python -m vision_lora.{verb}", description=config.__doc__, exit_on_error=True)
     parser.add_argument("--config", action="config", help="YAML file with any of these options; later ones win")
     hints = get_type_hints(config)
+    repeated = set[str]()
     for item in fields(config):  # type: ignore[arg-type]
         flag = "--" + item.name.replace("_", "-")
         text = item.metadata["help"]
@@ -46,9 +48,28 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
         elif item.metadata["positional"]:
             parser.add_argument(item.name, type=hints[item.name], nargs="?", default=item.default, help=text)
         else:
+            if item.metadata["repeated"]:
+                repeated.add(flag)
             parser.add_argument(flag, type=hints[item.name], default=item.default, help=text)
-    given = parser.parse_args(list(sys.argv[1:] if argv is None else argv))
+    given = parser.parse_args(_appending(sys.argv[1:] if argv is None else argv, repeated))
     return config(**{item.name: getattr(given, item.name) for item in fields(config)})  # type: ignore[arg-type]
+
+
+class _NoPasswords(logging.Filter):
+    """Hides what a URL in a message holds of user and password."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), ()
+        return True
+
+
+def _appending(words: Sequence[str], repeated: set[str]) -> list[str]:
+    """The words with jsonargparse's sign for "one more" behind each option that may be given several times."""
+    return [
+        flag + "+" + mark + value if flag in repeated else word
+        for word in words
+        for flag, mark, value in [word.partition("=")]
+    ]
 
 
 def run_verb(
@@ -60,15 +81,13 @@ def run_verb(
         0 when done, 2 after a mistake of the user, 130 after Ctrl-C; or what `run` gives.
     """
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=errors, show_time=False, show_path=False, markup=False)],
-    )
+    handler = RichHandler(console=errors, show_time=False, show_path=False, markup=False)
+    handler.addFilter(_NoPasswords())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
         return run(parse(config, verb, argv), Console(soft_wrap=True, highlight=False)) or 0
     except VisionLoraError as error:
-        errors.print(f"error: {' '.join(str(error).split())}", markup=False)
+        errors.print(f"error: {redact(' '.join(str(error).split()))}", markup=False)
         return 2
     except KeyboardInterrupt as interrupt:
         errors.print(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", markup=False)

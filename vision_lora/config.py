@@ -16,15 +16,16 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ExportFormat = Literal["pt", "onnx", "openvino"]
 
 
-def option(default: Any, text: str, *, positional: bool = False) -> Any:
+def option(default: Any, text: str, *, positional: bool = False, repeated: bool = False) -> Any:
     """A field with its default and its line in `--help`, which names the unit where there is one.
 
     Args:
         default: its value where it is not given.
         text: its line.
         positional: whether it is given without its name.
+        repeated: whether it may be given several times, for a list.
     """
-    return field(default=default, metadata={"help": text, "positional": positional})
+    return field(default=default, metadata={"help": text, "positional": positional, "repeated": repeated})
 
 
 def demand(condition: object, name: str, value: object, expected: str) -> None:
@@ -311,8 +312,9 @@ class CameraConfig(_Using):
 
     source: list[str | dict[str, Any]] | None = option(
         None,
-        "rtsp:// or http:// URL, number of a USB camera, video, or folder of pictures; may be repeated. In a YAML file also "
-        "a mapping: url, name, adapter, mode, confidence, thresholds, zones",
+        "rtsp:// or http:// URL, number of a USB camera, video, or folder of pictures (required); may be repeated. In "
+        "a YAML file also a mapping: url, name, adapter, mode, confidence, thresholds, zones",
+        repeated=True,
     )
     mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
     confidence: float = option(0.25, "lowest score that counts, above 0 to 1")
@@ -353,7 +355,7 @@ class SourceConfig:
     adapter: str | None = option(None, "adapter file")
     mode: Mode | None = option(None, "which classes: general, defects, both")
     confidence: float | None = option(None, "lowest score that counts")
-    thresholds: dict[str, float] = option(None, "lowest score that counts, for single classes")
-    zones: dict[str, list[list[float]]] = option(
+    thresholds: dict[str, float] | None = option(None, "lowest score that counts, for single classes")
+    zones: dict[str, list[list[float]]] | None = option(
         None, "polygons in which a defect counts, by name: corners as shares of the picture's width and height"
     )

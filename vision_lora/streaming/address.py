@@ -1,0 +1,79 @@
+"""What a `--source` means, and how to speak of it without its password."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+Kind = Literal["network", "usb", "files"]
+
+# What may be opened over the network. FFmpeg knows many more protocols, some of which read local files.
+SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
+
+# A password may hold any sign, `/`, `@` and `?` among them: what stands before the last `@` of a URL is hidden as a
+# whole, and so is a query, where many cameras expect user and password.
+_URL = re.compile(r"\b([a-z][a-z0-9+.-]*://)(\S*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where pictures come from.
+
+    Args:
+        kind: a stream from the network, a camera on this machine, or files.
+        target: what is opened, its password included; never shown, not even by `repr`.
+        shown: what may be shown.
+    """
+
+    kind: Kind
+    target: str = field(repr=False)
+    shown: str
+
+    @property
+    def live(self) -> bool:
+        """Whether pictures come whether we want them or not, and only the newest counts."""
+        return self.kind != "files"
+
+
+def read_address(source: str) -> Address:
+    """Tell a URL, the number of a camera on this machine, and a file or folder apart.
+
+    Examples:
+        >>> read_address("rtsp://operator:secret@10.0.0.3/stream")
+        Address(kind='network', shown='rtsp://***@10.0.0.3/stream')
+        >>> read_address("0").shown
+        'camera 0 of this machine'
+    """
+    if source.isdecimal():
+        return Address("usb", source, f"camera {int(source)} of this machine")
+    if source.partition("://")[0].lower() in SCHEMES:
+        return Address("network", source, redact(source))
+    return Address("files", source, redact(source))
+
+
+def redact(text: str) -> str:
+    """The text with user, password and query of every URL in it replaced.
+
+    Examples:
+        >>> redact("no answer from http://10.0.0.3/video?user=a&pwd=b after 5 s")
+        'no answer from http://10.0.0.3/video?*** after 5 s'
+    """
+    return _URL.sub(_redacted, text)
+
+
+def host(address: Address) -> str:
+    """The host of a network address, for a name; empty where there is none."""
+    try:
+        return urlsplit(address.shown.replace("***@", "")).hostname or ""
+    except ValueError:  # brackets that are no IPv6 address
+        return ""
+
+
+def _redacted(match: re.Match[str]) -> str:
+    scheme, rest = match.groups()
+    before, at, after = rest.rpartition("@")
+    place = f"***@{after}" if at else before + after
+    path, mark, _ = place.partition("?")
+    return scheme + path + ("?***" if mark else "")

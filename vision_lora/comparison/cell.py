@@ -1,0 +1,165 @@
+"""One cell in a process of its own: `python -m vision_lora.comparison.cell FOLDER [--score]`.
+
+A process a cell gives honest memory peaks, lets cells run side by side, and loses nothing but its own last epoch when
+it is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from vision_lora.cli import run_verb
+from vision_lora.comparison.cells import Order, Scored, Trained, read_json
+from vision_lora.config import Mode, TrainConfig, option
+from vision_lora.datasets.loader import eval_loader
+from vision_lora.datasets.open import open_dataset
+from vision_lora.detections import Detections
+from vision_lora.detectors.base import Detector
+from vision_lora.detectors.load import load_detector
+from vision_lora.evaluation.measure import measure
+from vision_lora.outputs import write_json
+
+RETENTION_IMGSZ = 640  # pixels: what the base's checkpoints are made for
+
+
+@dataclass(frozen=True)
+class CellConfig:
+    """Train one cell of a comparison, and score it."""
+
+    folder: str = option("", "folder with the cell's order.json", positional=True)
+    score: bool = option(False, "measure on the split that decides as well")
+    leashed: bool = option(False, "end at once when standard input is closed: when the grid that started it is gone")
+
+
+def run(config: CellConfig, _: Console) -> None:
+    """Do what is not done yet."""
+    if config.leashed:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    folder = Path(config.folder)
+    order = Order.read(folder)
+    values = read_json(folder / "trained.json")
+    if values is None:
+        trained = _trainer(order)(order, folder)
+        write_json(folder / "trained.json", asdict(trained))
+    else:
+        trained = Trained(**values)
+    if config.score and not (folder / "scored.json").exists():
+        write_json(folder / "scored.json", asdict(_score(order, trained, folder)))
+
+
+def _trainer(order: Order) -> Callable[[Order, Path], Trained]:
+    """What trains the method; imported only where it is needed."""
+    if order.method == "ultralytics":
+        from vision_lora.comparison.outside import train_ultralytics
+
+        return train_ultralytics
+    if order.method == "peft":
+        from vision_lora.comparison.peft import train_peft
+
+        return train_peft
+    from vision_lora.comparison.loop import train_loop
+
+    return train_loop
+
+
+def _score(order: Order, trained: Trained, folder: Path) -> Scored:
+    """Measure the weights on the split that decides, and keep the detections."""
+    config = TrainConfig(**order.options)
+    weights = str(folder / trained.weights)
+    dataset = open_dataset(config.data)
+    samples = dataset.splits[order.scored]
+    model, adapter = (config.model, weights) if trained.adapter else (weights, None)
+    detector = load_detector(model, adapter, config.device)
+    mode: Mode = "defects" if trained.adapter else "general"
+    result, found = measure(
+        detector, eval_loader(samples, config.imgsz, config.batch), samples, dataset.names, mode=mode
+    )
+    save_detections(folder / "detections.npz", found, dataset.names)
+    general = None if order.retention is None or not trained.adapter else _retention(detector, order.retention, config)
+    return Scored(result.to_json(), general)
+
+
+def _retention(detector: Detector, data: str, config: TrainConfig) -> dict[str, Any]:
+    """What is left of the base's own classes: mAP on the val split of other pictures.
+
+    This is the one place that decides which passes are measured: `base` is the network without the adapter, `kept`
+    what the adapted detector says of the old classes, the base pass of exact mode or the only pass of a joint adapter.
+    """
+    dataset = open_dataset(data)
+    samples = dataset.splits["val"]
+    name, adapter = detector.adapters.active, detector.adapter
+    assert adapter is not None, "only adapters keep the old classes"
+    modes: dict[str, Mode] = {"base": "general", "kept": "both" if adapter.joint else "general"}
+    general: dict[str, Any] = {"images": len(samples), "imgsz": RETENTION_IMGSZ}
+    found: dict[str, list[Detections]] = {}
+    for label, mode in modes.items():
+        detector.use(None if label == "base" else name)
+        batches = eval_loader(samples, RETENTION_IMGSZ, config.batch)
+        result, found[label] = measure(detector, batches, samples, dataset.names, mode=mode)
+        general[label] = {"map50_95": result.map50_95, "map50": result.map50}
+    return {**general, "identical": all(map(_identical, found["base"], found["kept"]))}
+
+
+def _identical(one: Detections, other: Detections) -> bool:
+    """Whether two pictures' detections agree to the bit."""
+    names = ("boxes", "scores", "classes")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def save_detections(path: Path, found: Sequence[Detections], names: Sequence[str]) -> None:
+    """Keep detections of the classes in `names`, their numbers there, in one compressed file."""
+    place = {name: index for index, name in enumerate(names)}
+    counts, boxes, scores, classes = [], [], [], []
+    for detections in found:
+        numbers = np.array([place.get(name, -1) for name in detections.names], np.int16)[detections.classes]
+        counts.append(int((numbers >= 0).sum()))
+        boxes.append(detections.boxes[numbers >= 0])
+        scores.append(detections.scores[numbers >= 0])
+        classes.append(numbers[numbers >= 0])
+    partial = path.with_name(f"partial-{path.name}")
+    np.savez_compressed(
+        partial,
+        counts=np.array(counts, np.int32),
+        boxes=np.concatenate(boxes),
+        scores=np.concatenate(scores),
+        classes=np.concatenate(classes),
+    )
+    partial.replace(path)
+
+
+def load_detections(path: Path, names: Sequence[str]) -> list[Detections]:
+    """What `save_detections` kept, by picture."""
+    with np.load(path) as kept:
+        arrays = {name: kept[name] for name in ("counts", "boxes", "scores", "classes")}
+    bounds = np.cumsum(arrays["counts"])[:-1]
+    parts = (np.split(arrays[name], bounds) for name in ("boxes", "scores", "classes"))
+    return [
+        Detections(boxes, scores, classes.astype(np.int64), tuple(names), 0)
+        for boxes, scores, classes in zip(*parts, strict=True)
+    ]
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of standard input, which comes when the parent ends, however it ends."""
+    # os.read holds no lock of Python's own that a forked loader process could wait for.
+    while os.read(0, 1):
+        pass
+    os._exit(130)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; gives the exit code."""
+    return run_verb(CellConfig, "comparison.cell", run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

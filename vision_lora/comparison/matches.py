@@ -1,0 +1,156 @@
+"""COCO's matching of detections with ground truth, kept in a form from which mAP of any resample follows quickly.
+
+For each resample pycocotools would match anew, though a match depends on one picture alone. Here each picture is
+matched once; a resample only weighs the pictures. Tests hold the result against pycocotools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_lora.datasets.sample import Sample
+from vision_lora.detections import Detections
+
+IOUS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+LIMIT = 100  # detections of a class in a picture that count, best first
+
+Bits = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassMatches:
+    """One class in all pictures; detections best first, equal scores in the order of the pictures.
+
+    Attributes:
+        picture: that each detection is in, (n,).
+        right: whether it matches a box, by IoU threshold, (T, n).
+        counts: whether it counts at all: not where it only meets a region to ignore, (T, n).
+        boxes: ground-truth boxes of the class in each picture, (pictures,).
+    """
+
+    picture: Ints
+    right: Bits
+    counts: Bits
+    boxes: Ints
+
+
+def match(found: Sequence[Detections], samples: Sequence[Sample], names: Sequence[str]) -> list[ClassMatches]:
+    """Match the detections of each class with its boxes, as COCOeval does for boxes of any size.
+
+    Args:
+        found: `found[i]` are the detections in `samples[i]`, best first, pixels of the original picture.
+        samples: pictures with their ground truth.
+        names: the dataset's class names; detections of other names do not count.
+    """
+    number = {name: index for index, name in enumerate(names)}
+    own = [np.array([number.get(name, -1) for name in one.names], np.int64)[one.classes] for one in found]
+    result = []
+    for c in range(len(names)):
+        scores, pictures, right, counts = [], [], [], []
+        for index, (detections, sample) in enumerate(zip(found, samples, strict=True)):
+            of_class = np.flatnonzero(own[index] == c)
+            best = of_class[np.argsort(-detections.scores[of_class], kind="stable")][:LIMIT]
+            hits, counted = _match_picture(
+                detections.boxes[best].astype(np.float64),
+                sample.boxes[sample.classes == c].astype(np.float64),
+                sample.ignored.astype(np.float64),
+            )
+            scores.append(detections.scores[best])
+            pictures.append(np.full(len(best), index, np.int64))
+            right.append(hits)
+            counts.append(counted)
+        order = np.argsort(-np.concatenate(scores), kind="stable")
+        boxes = np.array([int((sample.classes == c).sum()) for sample in samples], np.int64)
+        joined = np.concatenate(right, 1)[:, order], np.concatenate(counts, 1)[:, order]
+        result.append(ClassMatches(np.concatenate(pictures)[order], *joined, boxes))
+    return result
+
+
+def mean_average_precision(matches: Sequence[ClassMatches], weights: Ints) -> NDArray[np.float64]:
+    """mAP50-95 of resamples of the pictures, 0 to 1.
+
+    Args:
+        matches: of each class.
+        weights: how often each picture is in each resample, (resamples, pictures).
+
+    Returns:
+        One value a resample, (resamples,); NaN where it shows no box at all.
+    """
+    by_class = np.stack([_average_precision(one, weights) for one in matches])  # (classes, resamples)
+    known = ~np.isnan(by_class)
+    total = np.where(known, by_class, 0).sum(0)
+    with np.errstate(invalid="ignore"):
+        result: NDArray[np.float64] = total / known.sum(0)
+    return result
+
+
+def _average_precision(one: ClassMatches, weights: Ints) -> NDArray[np.float64]:
+    """AP of a class, mean over IoU thresholds and recall points, (resamples,); NaN without a box.
+
+    A picture that is drawn w times gives w copies of its detections. Precision is highest behind the last copy of a
+    right detection, so it is looked up there; wrong detections only lower it.
+    """
+    boxes = (weights * one.boxes).sum(1)  # (resamples,)
+    drawn = weights[:, one.picture]  # (resamples, n)
+    total = np.zeros(len(weights))
+    everything = np.cumsum(drawn, 1)
+    for right, counts in zip(one.right, one.counts, strict=True):
+        places = np.flatnonzero(right)
+        seen = (everything if counts.all() else np.cumsum(drawn * counts, 1))[:, places]
+        hits = np.cumsum(drawn[:, places], 1)
+        precision = hits / (seen + np.spacing(1))
+        envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+        for index in np.flatnonzero(boxes):
+            reached = np.searchsorted(hits[index] / boxes[index], RECALLS, side="left")
+            total[index] += envelope[index, reached[reached < len(places)]].sum()
+    return np.where(boxes > 0, total / (len(IOUS) * len(RECALLS)), np.nan)
+
+
+def _match_picture(
+    found: NDArray[np.float64], boxes: NDArray[np.float64], ignored: NDArray[np.float64]
+) -> tuple[Bits, Bits]:
+    """Greedy matching in one picture: the best detection first takes the box that it overlaps most.
+
+    Args:
+        found: corners, best first, (n, 4).
+        boxes: corners of the class's boxes, (m, 4).
+        ignored: corners of regions, (k, 4); a detection counts neither way by the share of itself in one.
+
+    Returns:
+        Whether each detection is right, and whether it counts, by threshold, each (T, n).
+    """
+    right = np.zeros((len(IOUS), len(found)), np.bool_)
+    counts = np.ones_like(right)
+    shared, areas = _shared(found, boxes), _areas(found)
+    iou = shared / (areas[:, None] + _areas(boxes)[None] - shared)
+    free = np.ones((len(IOUS), len(boxes)), np.bool_)
+    for index in np.flatnonzero((iou >= IOUS[0]).any(1)):
+        within = np.where(free & (iou[index] >= IOUS[:, None]), iou[index], -1.0)  # (T, m)
+        last = len(boxes) - 1 - np.argmax(within[:, ::-1], 1)  # of equals the last one, as COCOeval
+        hit = within.max(1) >= 0
+        right[hit, index] = True
+        free[hit, last[hit]] = False
+    if len(ignored):
+        inside = (_shared(found, ignored) / areas[:, None].clip(1e-9)).max(1)  # (n,)
+        counts = right | ~(inside >= IOUS[:, None])
+    return right, counts
+
+
+def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Areas of (n, 4) corners."""
+    areas: NDArray[np.float64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
+
+
+def _shared(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area that each box shares with each, (n, m)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared: NDArray[np.float64] = (high - low).clip(0).prod(2)
+    return shared

@@ -1,0 +1,165 @@
+"""The outside baseline: Ultralytics' own trainer, unchanged, on the same pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import ultralytics
+from ultralytics.models import YOLO
+
+from vision_lora import __version__
+from vision_lora.comparison.cells import Order, Trained
+from vision_lora.comparison.clock import Clock
+from vision_lora.config import TrainConfig
+from vision_lora.datasets.loader import eval_loader
+from vision_lora.datasets.open import open_dataset
+from vision_lora.datasets.sample import Sample
+from vision_lora.detectors.load import load_detector
+from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.devices import pick_device
+from vision_lora.evaluation.measure import measure
+from vision_lora.outputs import write_json
+from vision_lora.training.session import _peak_memory_mib
+
+
+def train_ultralytics(order: Order, folder: Path) -> Trained:
+    """Train a cell as Ultralytics does with its defaults, or go on with one that was interrupted.
+
+    Optimiser, schedule, augmentation, precision and validation are its own; pictures, picture size, batch, seed and
+    the number of pictures seen are the comparison's. Where a learning rate is given, the optimiser is AdamW with it.
+    Its best checkpoint is measured by our evaluation.
+    """
+    config = TrainConfig(**order.options)
+    device = pick_device(config.device)
+    dataset = open_dataset(config.data)
+    out, epochs = folder / "train", order.epochs_outside
+    best, last = out / "weights" / "best.pt", out / "weights" / "last.pt"
+    if len(_rows(out)) < epochs or not best.exists():
+        resume = bool(_rows(out)) and last.exists()
+        data = _copy(dataset.splits, dataset.names, folder / "data")
+        watch = _Watch(folder)
+        model: Any = YOLO(last if resume else config.model)
+        for event, listen in watch.callbacks().items():
+            model.add_callback(event, listen)
+        model.train(
+            data=str(data),
+            epochs=epochs,
+            patience=epochs,
+            imgsz=config.imgsz,
+            batch=config.batch,
+            seed=config.seed,
+            workers=config.workers,
+            device=str(device.index or 0) if device.type == "cuda" else device.type,
+            project=str(folder.absolute()),
+            name=out.name,
+            exist_ok=True,
+            plots=False,
+            resume=resume,
+            **({"optimizer": "AdamW", "lr0": config.lr} if "lr" in order.options else {}),
+        )
+        shutil.rmtree(data.parent)
+    clock = Clock(folder / "attempts.json")
+    peak = _peak_memory_mib(device)
+    detector = load_detector(str(best), None, config.device)
+    val = dataset.splits["val"]
+    result, _ = measure(detector, eval_loader(val, config.imgsz, config.batch), val, dataset.names, mode="general")
+    curve = [float(row["metrics/mAP50-95(B)"]) for row in _rows(out)]
+    base = YoloDetector.load(config.model, fold=False).network
+    return Trained(
+        weights=str(best.relative_to(folder)),
+        adapter=False,
+        map50_95=result.map50_95,
+        map50=result.map50,
+        best_epoch=1 + int(np.argmax(curve)),
+        epochs=len(curve),
+        curve=curve,
+        total_parameters=sum(parameter.numel() for parameter in base.parameters()),
+        bytes=best.stat().st_size,
+        peak_memory_mib=peak,
+        saved_mib=None,
+        wall_seconds=clock.keep(),
+        device=str(device),
+        versions={"vision_lora": __version__, "torch": torch.__version__, "ultralytics": ultralytics.__version__},
+        **json.loads((folder / "watch.json").read_text(encoding="utf-8")),
+    )
+
+
+class _Watch:
+    """Takes the times of Ultralytics' trainer from its callbacks, and writes them down after each epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "watch.json"
+        self.clock = Clock(folder / "attempts.json")
+        self.steps: list[float] = []
+        self.epoch_started = self.step_started = self.speed = 0.0
+
+    def callbacks(self) -> Mapping[str, Any]:
+        """Its methods by the trainer's events."""
+        return {
+            "on_train_epoch_start": lambda trainer: self._epoch_starts(),
+            "on_train_batch_start": lambda trainer: self._step_starts(),
+            "on_train_batch_end": lambda trainer: self._step_ends(),
+            "on_train_epoch_end": self._epoch_ends,
+            "on_fit_epoch_end": self._epoch_is_kept,
+        }
+
+    def _epoch_starts(self) -> None:
+        self.epoch_started = time.perf_counter()
+
+    def _step_starts(self) -> None:
+        self.step_started = time.perf_counter()
+
+    def _step_ends(self) -> None:
+        self.steps.append(time.perf_counter() - self.step_started)
+
+    def _epoch_ends(self, trainer: Any) -> None:
+        self.speed = len(trainer.train_loader.dataset) / (time.perf_counter() - self.epoch_started)
+
+    def _epoch_is_kept(self, trainer: Any) -> None:
+        self.clock.keep()
+        values = {
+            "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            "precision": "16-mixed" if trainer.amp else "32-true",
+            "seconds_per_step": statistics.median(self.steps),
+            "images_per_second": self.speed,
+        }
+        write_json(self.file, values)
+
+
+def _rows(out: Path) -> list[dict[str, str]]:
+    """Epochs that Ultralytics has finished, as its results.csv tells."""
+    try:
+        with (out / "results.csv").open(encoding="utf-8") as file:
+            return [{name.strip(): value for name, value in row.items()} for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+
+
+def _copy(splits: Mapping[str, Sequence[Sample]], names: Sequence[str], root: Path) -> Path:
+    """Train and val as a YOLO dataset of its own.
+
+    Ultralytics writes a cache beside the labels and saves pictures anew that it finds damaged: never in the source.
+    """
+    shutil.rmtree(root, ignore_errors=True)
+    for split in ("train", "val"):
+        pictures, labels = root / "images" / split, root / "labels" / split
+        pictures.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for number, sample in enumerate(splits[split]):
+            shutil.copyfile(sample.path, pictures / f"{number:06d}{sample.path.suffix}")
+            boxes = sample.boxes.astype(np.float64) / np.tile([sample.width, sample.height], 2)
+            rows = np.column_stack([sample.classes, (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]])
+            np.savetxt(labels / f"{number:06d}.txt", rows, fmt=["%d", *["%.8f"] * 4])
+    lines = [f"path: {json.dumps(str(root.absolute()), ensure_ascii=False)}", "train: images/train", "val: images/val"]
+    names_line = f"names: {json.dumps(list(names), ensure_ascii=False)}"
+    (root / "data.yaml").write_text("\n".join([*lines, names_line]) + "\n", encoding="utf-8")
+    return root / "data.yaml"

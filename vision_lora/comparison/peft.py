@@ -1,0 +1,139 @@
+"""PEFT's LoRA as it is commonly put on a YOLO, trained by our loop: the other library's baseline."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning_fabric
+import peft
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vision_lora import __version__
+from vision_lora.comparison.cells import Order, Trained
+from vision_lora.comparison.clock import Clock
+from vision_lora.comparison.loop import Timed, saved_mib
+from vision_lora.config import TrainConfig
+from vision_lora.datasets.augment import load_recipe
+from vision_lora.datasets.loader import eval_loader, train_loader
+from vision_lora.datasets.open import open_dataset
+from vision_lora.detectors.load import load_detector
+from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.devices import make_fabric
+from vision_lora.evaluation.measure import measure
+from vision_lora.training.fit import fit
+from vision_lora.training.methods import Learner
+from vision_lora.training.objective import Task
+from vision_lora.training.session import _peak_memory_mib
+
+
+def train_peft(order: Order, folder: Path) -> Trained:
+    """Train a cell, or go on with one that was interrupted.
+
+    The same dense convolutions as our adapter changes, of the same rank; BatchNorm kept and frozen, new class layers
+    trained in full. Loader, optimiser, schedule, average and validation are those of `vision_lora.training`.
+    """
+    config = TrainConfig(**order.options)
+    clock = Clock(folder / "attempts.json")
+    fabric = make_fabric(config.device, config.precision)
+    lightning_fabric.seed_everything(config.seed, verbose=False)
+    dataset = open_dataset(config.data)
+    learner = peft_learner(config, dataset.names)
+    detector, val = learner.detector, dataset.splits["val"]
+    plain = YoloDetector.load(config.model, fold=False)
+    plain.replace_classes(dataset.names)
+    out = folder / "train"
+    out.mkdir(exist_ok=True)
+    batches = train_loader(
+        dataset.splits["train"],
+        config.imgsz,
+        config.batch,
+        recipe=load_recipe(config.augment),
+        seed=config.seed,
+        workers=config.workers,
+        min_draws=config.draws,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    val_batches = eval_loader(val, config.imgsz, config.batch)
+
+    def save(name: str) -> None:
+        trained = {key: tensor for key, tensor in detector.network.named_parameters() if tensor.requires_grad}
+        save_file({key: tensor.detach().contiguous() for key, tensor in trained.items()}, out / f"{name}.safetensors")
+        plain.network.load_state_dict(merged_state(detector.network))
+        plain.save_checkpoint(out / f"{name}.pt")
+
+    def validate() -> tuple[float, float]:
+        result, _ = measure(detector, val_batches, val, dataset.names, mode="general")
+        return result.map50_95, result.map50
+
+    history = fit(
+        detector.network,
+        learner.learned,
+        Task(detector),
+        batches,
+        validate,
+        save,
+        config,
+        fabric,
+        out / "state.pt",
+        Timed(clock),
+    )
+    peak = _peak_memory_mib(fabric.device)
+    best = load_detector(str(out / "best.pt"), None, config.device)
+    result, _ = measure(best, val_batches, val, dataset.names, mode="general")
+    seconds = clock.keep()
+    return Trained(
+        weights="train/best.pt",
+        adapter=False,
+        map50_95=result.map50_95,
+        map50=result.map50,
+        best_epoch=history.best_epoch,
+        epochs=len(history.rows),
+        curve=[row["map50_95"] for row in history.rows],
+        trainable_parameters=sum(learner.counts.values()),
+        total_parameters=learner.total,
+        bytes=(out / "best.safetensors").stat().st_size,
+        seconds_per_step=history.seconds_per_step,
+        images_per_second=history.rows[-1]["images_per_second"],
+        peak_memory_mib=peak,
+        saved_mib=saved_mib(peft_learner(config, dataset.names), config),
+        wall_seconds=seconds,
+        device=str(fabric.device),
+        precision=str(fabric._precision.precision),
+        versions={
+            "vision_lora": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "peft": peft.__version__,
+        },
+    )
+
+
+def peft_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
+    """The base with PEFT's LoRA on the layers that our adapter would change, ready for training."""
+    detector = YoloDetector.load(config.model, fold=False)
+    base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
+    plan = YoloDetector.load(config.model).plan(len(names), rank=config.rank)
+    detector.replace_classes(names)
+    layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
+    options = peft.LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers)
+    peft.inject_adapter_in_model(options, detector.network)
+    for layer in detector.class_layers():
+        detector.network.get_submodule(layer).requires_grad_(True)
+    trained = [parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad]
+    return Learner(detector, detector.network, None, None, {"peft": sum(trained)}, total, base, "general")
+
+
+def merged_state(network: nn.Module) -> dict[str, Tensor]:
+    """The state of the same network without PEFT, its low-rank changes written into the weights."""
+    network = copy.deepcopy(network)
+    for layer in network.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+    state = network.state_dict()
+    return {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}

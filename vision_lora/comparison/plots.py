@@ -1,0 +1,174 @@
+"""Plots of a comparison."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from itertools import zip_longest
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
+
+from vision_lora.comparison.result import Result, Row
+
+# Okabe & Ito 2008: told apart with any colour vision.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B5B95", "#000000")
+_MARKERS = "osD^vP*X"
+_GREY = "#5f6b76"
+
+
+def draw(result: Result) -> dict[str, Figure]:
+    """The plots that the results allow, by file name without ending."""
+    if not result.rows:
+        return {}
+    figures = {"accuracy_parameters": _by_parameters(result), "learning_curves": _curves(result)}
+    if len(result.shots) > 1:
+        figures["accuracy_pictures"] = _by_pictures(result)
+    if result.base_kept is not None:
+        figures["retention"] = _retention(result)
+    return figures
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an SVG element, its text as outlines, so that it looks alike everywhere."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _by_parameters(result: Result) -> Figure:
+    figure, axes = _figure("trained parameters", "mAP50-95")
+    rows, style = result.of(result.largest), _styles(result)
+    for row in rows:
+        mean, deviation = row.map50_95
+        colour, marker = style[row.method]
+        axes.errorbar(
+            row.trainable_parameters, mean, deviation or 0, color=colour, marker=marker, ms=9, capsize=4, lw=1.6
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: _count(number)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.2, y=0.25)
+    _label(axes, rows, style)
+    _title(axes, "Accuracy against what is trained", f"{_set(result.largest)}; bars: standard deviation over seeds")
+    return figure
+
+
+def _by_pictures(result: Result) -> Figure:
+    figure, axes = _figure("pictures that show a class, mean over classes", "mAP50-95")
+    for method, (colour, marker) in _styles(result).items():
+        rows = sorted((row for row in result.rows if row.method == method), key=lambda row: row.images_per_class)
+        places = [row.images_per_class for row in rows]
+        means = np.array([row.map50_95.mean for row in rows])
+        spreads = np.array([row.map50_95.deviation or 0 for row in rows])
+        axes.plot(places, means, color=colour, marker=marker, ms=7, lw=2, label=method)
+        axes.fill_between(places, means - spreads, means + spreads, color=colour, alpha=0.12, lw=0)
+    axes.set_xscale("log")
+    ticks = sorted({round(row.images_per_class, 1) for row in result.rows})
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.legend(frameon=False)
+    _title(axes, "Accuracy against training pictures", "bands: standard deviation over seeds")
+    return figure
+
+
+def _curves(result: Result) -> Figure:
+    figure, axes = _figure("share of the training", "mAP50-95 on val")
+    for row in result.of(result.largest):
+        colour, _ = _styles(result)[row.method]
+        # Methods may count epochs differently: all start at 0 and end at 1.
+        curves = list(zip_longest(*(run.curve for run in row.runs), fillvalue=np.nan))
+        values = np.array(curves)  # (epochs, seeds)
+        places = np.arange(1, len(values) + 1) / len(values)
+        axes.plot(
+            places,
+            np.nanmean(values, 1),
+            color=colour,
+            lw=2,
+            marker="." if len(values) < 25 else None,
+            label=f"{row.method} (by its own measure)" if row.method.startswith("ultralytics") else row.method,
+        )
+        axes.fill_between(places, np.nanmin(values, 1), np.nanmax(values, 1), color=colour, alpha=0.12, lw=0)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
+    axes.legend(frameon=False, loc="lower right")
+    _title(axes, "Learning curves", f"{_set(result.largest)}; mean over seeds, bands from lowest to highest")
+    return figure
+
+
+def _retention(result: Result) -> Figure:
+    rows, style = result.of(result.largest), _styles(result)
+    figure, axes = _figure("mAP50-95 of the base's own classes", "", height=1.6 + 0.5 * len(rows))
+    labels = ["base", *(row.method for row in rows)]
+    values = [result.base_kept or 0, *(row.kept or 0 for row in rows)]
+    colours = [_GREY, *(style[row.method][0] for row in rows)]
+    places = np.arange(len(labels))[::-1]
+    axes.barh(places, values, color=colours, height=0.62)
+    for place, value in zip(places, values, strict=True):
+        text = f"{value:.3f}" if value else "lost: its class rows are replaced"
+        axes.text(value + 0.008 * max(values), place, text, va="center", color="#212529" if value else _GREY)
+    axes.set_yticks(places, labels)
+    axes.set_xlim(0, 1.2 * max(values))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    _title(axes, "What is left of the base's own classes", "")
+    return figure
+
+
+def _figure(x: str, y: str, height: float = 4.4) -> tuple[Figure, Axes]:
+    # A figure of its own: pyplot would keep it for ever and ask for a window system.
+    figure = Figure(figsize=(7.6, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    return figure, axes
+
+
+def _title(axes: Axes, title: str, note: str) -> None:
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=24 if note else 10)
+    if note:
+        axes.annotate(note, (0, 1), (0, 8), "axes fraction", "offset points", color=_GREY, fontsize=9.5)
+
+
+def _label(axes: Axes, rows: list[Row], style: Mapping[str, tuple[str, str]]) -> None:
+    """Names beside the points; where points are close their names alternate between above and below."""
+    ordered = sorted(rows, key=lambda row: (row.trainable_parameters, row.map50_95.mean))
+    for index, row in enumerate(ordered):
+        above = index % 2 == 0
+        axes.annotate(
+            row.method,
+            (row.trainable_parameters, row.map50_95.mean),
+            (9, 7 if above else -15),
+            textcoords="offset points",
+            color=style[row.method][0],
+            fontweight="bold",
+        )
+
+
+def _styles(result: Result) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each method, the same in every plot."""
+    methods = list(dict.fromkeys(row.method for row in result.rows))
+    return {
+        method: (_COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)])
+        for index, method in enumerate(methods)
+    }
+
+
+def _count(number: float) -> str:
+    """A count in short: `284k`, `2.6M`."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:g}{letter}"
+    return f"{number:g}"
+
+
+def _set(shots: str) -> str:
+    return f"{shots} training pictures a class" if shots.isdecimal() else f"training set: {shots}"

@@ -1,0 +1,82 @@
+"""The report of a comparison: Markdown with pictures beside it, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from vision_lora.comparison import tables
+from vision_lora.comparison.advice import advice
+from vision_lora.comparison.notes import notes
+from vision_lora.comparison.page import page
+from vision_lora.comparison.plots import draw
+from vision_lora.comparison.result import Result
+from vision_lora.outputs import write_json
+
+CAPTIONS = {
+    "accuracy_parameters": "Accuracy against trained parameters",
+    "accuracy_pictures": "Accuracy against training pictures",
+    "learning_curves": "Learning curves",
+    "retention": "What is left of the base's own classes",
+}
+
+
+def write_report(result: Result, folder: Path) -> dict[str, Path]:
+    """Write everything that a comparison found.
+
+    Args:
+        result: from `collect`.
+        folder: for `compare.md` with its plots, `compare.html` in one file, `compare.csv`, `compare.json`.
+
+    Returns:
+        The files, by ending.
+    """
+    files = {ending: folder / f"compare.{ending}" for ending in ("md", "html", "csv", "json")}
+    write_json(files["json"], {**result.to_json(), "advice": advice(result)})
+    figures = draw(result)
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=130)
+    files["md"].write_text("\n\n".join(_markdown(result, list(figures))) + "\n", encoding="utf-8")
+    files["html"].write_text(page(result, figures, CAPTIONS), encoding="utf-8")
+    _write_csv(result, files["csv"])
+    return files
+
+
+def _markdown(result: Result, figures: list[str]) -> Iterator[str]:
+    yield f"# Methods compared: {result.title}"
+    yield f"**{advice(result)}**"
+    yield f"`{result.command}`"
+    for shots in result.shots:
+        rows = result.of(shots)
+        yield f"## {tables.training_set(shots, rows)}"
+        yield tables.markdown(tables.accuracy(result, shots))
+        yield tables.markdown(tables.cost(result, shots))
+        yield f"mAP50-95 by class, mean over seeds:\n\n{tables.markdown(tables.classes(result, shots))}"
+    for name in figures:
+        yield f"![{CAPTIONS[name]}]({name}.png)"
+    if any(len(row.trials) > 1 for row in result.rows):
+        yield f"## Learning rates\n\n{tables.markdown(tables.search(result))}"
+    yield f"## Every run\n\n{tables.markdown(tables.seeds(result))}"
+    yield "## How it was measured\n\n" + "\n".join(f"- {note}" for note in notes(result))
+    if result.missing:
+        yield "## Runs that failed\n\n" + "\n".join(f"- {line}" for line in result.missing)
+    if result.problems:
+        yield "## Skipped\n\n" + "\n".join(f"- {line}" for line in result.problems)
+
+
+def _write_csv(result: Result, path: Path) -> None:
+    """One line a run, with its method's cost and each class's mAP50-95."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        head = ["method", "training_set", "images", "lr", "seed", "map50_95", "map50", "val_map50_95", "best_epoch"]
+        head += ["trainable_parameters", "bytes", "seconds_per_step", "images_per_second", "peak_memory_mib"]
+        head += ["wall_seconds", "kept_map50_95", *(f"map50_95 {name}" for name in result.facts["names"])]
+        writer.writerow(head)
+        for row in result.rows:
+            for run in row.runs:
+                scores = [run.map50_95, run.map50, run.val_map50_95, run.best_epoch]
+                cost = [row.trainable_parameters, row.bytes, row.seconds_per_step, row.images_per_second]
+                known = [row.method, row.shots, row.images, row.lr, run.seed, *scores, *cost, row.peak_memory_mib]
+                by_class = [run.per_class[name][0] for name in result.facts["names"]]
+                writer.writerow([*known, run.wall_seconds, row.kept, *by_class])

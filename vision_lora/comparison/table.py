@@ -1,0 +1,89 @@
+"""Kept results as tables: `python -m vision_lora.comparison.table RESULT.json ... [--into README.md]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from vision_lora.comparison import tables
+from vision_lora.comparison.advice import advice
+from vision_lora.comparison.notes import notes
+from vision_lora.comparison.result import Result
+from vision_lora.errors import DataError, VisionLoraError
+
+BEGIN, END = "<!-- compare -->", "<!-- /compare -->"
+
+
+def read_result(path: Path) -> Result:
+    """A comparison from its `compare.json`.
+
+    Raises:
+        DataError: missing, or no result of a comparison.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Result.from_json({key: value for key, value in values.items() if key != "advice"})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: no result of a comparison ({error}); expected a compare.json") from None
+
+
+def section(result: Result) -> str:
+    """One comparison as a part of the README: what was asked, a table for each training set, what follows from it."""
+    return "\n\n".join(_parts(result))
+
+
+def put_into(file: Path, text: str) -> None:
+    """Replace what stands between the marks of a Markdown file.
+
+    Raises:
+        DataError: the file cannot be read, or does not have both marks once.
+    """
+    try:
+        old = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
+        raise DataError(f"{file}: expected the marks {BEGIN} and {END}, each once, in this order")
+    before, _, rest = old.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    file.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def _parts(result: Result) -> Iterator[str]:
+    yield f"**{result.title}**: `{result.command}`"
+    for shots in result.shots:
+        if len(result.shots) > 1:
+            yield f"{tables.training_set(shots, result.of(shots))}:"
+        yield tables.markdown(tables.short(result, shots))
+    yield " ".join([advice(result), *notes(result)])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables, or put them into a file; gives the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console(soft_wrap=True, highlight=False)
+    target = None
+    if "--into" in words[:-1]:
+        place = words.index("--into")
+        target = Path(words[place + 1])
+        del words[place : place + 2]
+    try:
+        if not words or any(word.startswith("-") for word in words):
+            raise DataError("expected RESULT.json ... [--into FILE.md]")
+        text = "\n\n".join(section(read_result(Path(word))) for word in words)
+        if target is not None:
+            put_into(target, text)
+        else:
+            console.print(text, markup=False)
+    except VisionLoraError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

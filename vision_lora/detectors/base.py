@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,12 +18,15 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.attach import AdapterSet
-from vision_lora.adapters.deltas import VARIANTS, LowRank
+from vision_lora.adapters.deltas import VARIANTS, LowRank, NewRows
 from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detections import Detections
 from vision_lora.detectors.trunk import Trunk
 from vision_lora.errors import AdapterError, ClassClashError, ConfigError, MismatchError
 from vision_lora.images import letterbox
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Mode = Literal["general", "defects", "both"]
 Placement = Literal["all", "neck", "head"]
@@ -73,9 +79,23 @@ class Detector(ABC):
         network: the base, folded where it can be, in eval mode.
         names: the classes that it knows: the general vocabulary.
         base: file name of its checkpoint.
+
+    Attributes:
+        family: what adapters and errors call the family.
+        supported: what `load` takes, in a line for the user.
+        suffix: how a file of `save_checkpoint` ends; empty where it is a folder.
+        families: those that have been imported, by name; `vision_lora.detectors.load` imports all.
     """
 
     family: ClassVar[str]
+    supported: ClassVar[str]
+    suffix: ClassVar[str] = ".pt"
+    families: ClassVar[dict[str, type[Detector]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "family" in vars(cls):
+            Detector.families[cls.family] = cls
 
     def __init__(self, network: nn.Module, names: Sequence[str], base: str) -> None:
         self.network = network.requires_grad_(False)
@@ -88,20 +108,35 @@ class Detector(ABC):
 
     # What a family has to say -----------------------------------------------------------------------------------
 
-    @abstractmethod
-    def class_layers(self) -> tuple[str, ...]:
-        """Names of the layers whose output channels are classes: each gets rows for the new ones."""
+    @classmethod
+    def load(cls, name: str, *, fold: bool = True) -> Self:
+        """Load a base: of whichever family knows the name; called on a family, of that one.
+
+        Args:
+            name: path, official name, or architecture; see `supported` of the families.
+            fold: fold each BatchNorm into its convolution; False keeps them, to train the whole network.
+
+        Raises:
+            CheckpointError: missing, broken or unsafe file, or no network that any family supports.
+        """
+        from vision_lora.detectors.load import load_base  # imports the families, and they import this module
+
+        return cast("Self", load_base(name, fold=fold))
 
     @abstractmethod
+    def class_layers(self) -> tuple[str, ...]:
+        """Names of the layers with one output (or row) a class and no others: each gets rows for the new ones."""
+
     def fixed_layers(self) -> Mapping[str, str]:
         """Layers that must not be adapted, with the reason."""
+        return {}
 
     @abstractmethod
     def stage(self, layer: str) -> str:
         """Where a layer stands: `backbone`, `neck` or `head`."""
 
     @abstractmethod
-    def initialise_rows(self, weight: Tensor, bias: Tensor, layer: str) -> None:
+    def initialise_rows(self, weight: Tensor, bias: Tensor | None, layer: str) -> None:
         """Fill the rows of new classes in one class layer, (classes, columns) and (classes,), before training."""
 
     @abstractmethod
@@ -120,6 +155,38 @@ class Detector(ABC):
     @abstractmethod
     def read(self, images: Tensor, readout: Readout) -> list[Found]:
         """Detections of the active pass in (B, 3, S, S) pictures, 0 to 1, RGB."""
+
+    @abstractmethod
+    def save_checkpoint(self, path: Path) -> None:
+        """Write the network, with the classes that it now has, so that `load(path)` opens it again.
+
+        Args:
+            path: file, or folder where the family has no `suffix`; replaced once the new one is whole.
+
+        Raises:
+            ConfigError: this network has no place in the family's own layout.
+        """
+
+    def retaining_losses(
+        self,
+        images: Tensor,  # noqa: ARG002 - for those that can
+        targets: Tensor | None,  # noqa: ARG002
+        teacher: str | None,  # noqa: ARG002
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses of the active joint pass: of its new classes, and how far its old ones are from the teacher's.
+
+        Args:
+            images: (B, 3, S, S), 0 to 1, RGB.
+            targets: as for `training_losses`; None for pictures without labels.
+            teacher: attached adapter whose pass shows how the old classes should be, or None for the base pass.
+
+        Returns:
+            The task's losses, empty without targets, and the distances by name: `classes`, `boxes`, `features`.
+        """
+        raise ConfigError(
+            f"{self.base}: detectors of the family {self.family} cannot be trained jointly: train without --joint, "
+            "and detect with both passes"
+        )
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:  # noqa: B027 - most losses have no schedule
         """Called before each training epoch, for losses that follow a schedule."""
@@ -149,19 +216,37 @@ class Detector(ABC):
         for adapter in self.adapters.adapters.values():
             adapter.to(device)
 
-    def plan(self, classes: int, *, rank: int = 8, variant: str = "lora", placement: Placement = "all") -> Plan:
-        """Which layers an adapter for so many new classes would change, and why not the others."""
+    def plan(
+        self,
+        classes: int,
+        *,
+        rank: int = 8,
+        variant: str = "lora",
+        placement: Placement = "all",
+        layers: Collection[str] | None = None,
+    ) -> Plan:
+        """Which layers an adapter for so many new classes would change, and why not the others.
+
+        Args:
+            classes: number of new classes.
+            rank: rank of the low-rank factors, capped per layer.
+            variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
+            placement: which stages are adapted.
+            layers: only these of them; the classes' layers are adapted always.
+        """
         if placement not in PLACEMENTS:
             raise ConfigError(f"placement {placement!r} is unknown: expected one of {', '.join(PLACEMENTS)}")
         stages = PLACEMENTS[placement]
-        within: Callable[[str], bool] = lambda layer: self.stage(layer) in stages  # noqa: E731
+        within: Callable[[str], bool] = lambda layer: (  # noqa: E731
+            self.stage(layer) in stages and (layers is None or layer in layers)
+        )
         return make_plan(
             self.network,
             rank=rank,
             variant=variant,
             class_layers=self.class_layers(),
             new_classes=classes,
-            fixed=self.fixed_layers(),
+            fixed={**_stem(self.network), **self.fixed_layers()},
             within=within,
         )
 
@@ -173,6 +258,7 @@ class Detector(ABC):
         alpha: float | None = None,
         variant: str = "lora",
         placement: Placement = "all",
+        layers: Collection[str] | None = None,
         imgsz: int = 640,
         joint: bool = False,
     ) -> Adapter:
@@ -184,6 +270,7 @@ class Detector(ABC):
             alpha: numerator of the factor before B·A; None takes the default factor.
             variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
             placement: which stages are adapted.
+            layers: only these of them; None for all.
             imgsz: side of the square pictures that it will be trained on, pixels.
             joint: whether its pass keeps the base's classes in front of the new ones.
 
@@ -192,7 +279,7 @@ class Detector(ABC):
         """
         if not names or len(set(names)) < len(names):
             raise ClassClashError(f"new classes {list(names)}: expected at least one, each name once")
-        plan = self.plan(len(names), rank=rank, variant=variant, placement=placement)
+        plan = self.plan(len(names), rank=rank, variant=variant, placement=placement, layers=layers)
         if alpha is None:
             kind = VARIANTS[variant]
             alpha = kind.default_alpha(rank) if issubclass(kind, LowRank) else 1.0
@@ -202,6 +289,35 @@ class Detector(ABC):
             for layer, rows in adapter.class_rows.items():
                 self.initialise_rows(rows.weight, rows.bias, layer)
         return adapter.to(self.device)
+
+    def grow_adapter(self, adapter: Adapter, names: Sequence[str], *, imgsz: int = 640) -> Adapter:
+        """An adapter that goes on from another: the same factors, and untrained rows for further classes.
+
+        Args:
+            adapter: made for this base. Where it is a joint one its classes stay, in front of the further ones.
+            names: the further classes.
+            imgsz: side of the square pictures that it will be trained on, pixels.
+
+        Raises:
+            AdapterError: no name, or one that the adapter has already.
+        """
+        kept = adapter.card.names if adapter.joint else ()
+        if not names or len({*names, *kept}) < len(names) + len(kept):
+            raise ClassClashError(
+                f"new classes {list(names)} behind {list(kept)}: expected at least one, each name once"
+            )
+        card = replace(adapter.card, names=(*kept, *names), imgsz=imgsz, metrics={}, created="", version="")
+        deltas = copy.deepcopy(adapter.deltas)
+        with torch.no_grad():
+            for layer, rows in adapter.class_rows.items():
+                size, first = (len(card.names), rows.weight.shape[1]), len(kept)
+                deltas[layer] = grown = NewRows(*size, bias=rows.bias is not None, keep=rows.keep)
+                grown.weight[:first] = rows.weight[:first]
+                if grown.bias is not None and rows.bias is not None:
+                    grown.bias[:first] = rows.bias[:first]
+                further = None if grown.bias is None else grown.bias[first:]
+                self.initialise_rows(grown.weight[first:], further, layer)
+        return Adapter(deltas, card).to(self.device)
 
     @contextmanager
     def pass_of(self, source: Literal["general", "defects"]) -> Iterator[tuple[str, ...]]:
@@ -269,6 +385,49 @@ class Detector(ABC):
         self.adapters.unmerge()
         self.names = self._general
         self.classes_changed(len(self.names))
+
+    def replace_classes(self, names: Sequence[str], *, keep: bool = False) -> None:
+        """Give the network itself other classes, untrained: what full fine-tuning does.
+
+        Args:
+            names: the new classes.
+            keep: whether the old rows stay in front of the new ones; else they are lost.
+        """
+        kept = len(self.names) if keep else 0
+        names = (*self.names[:kept], *names)
+        for name in self.class_layers():
+            layer = self.network.get_submodule(name)
+            old, old_bias = layer._parameters["weight"], layer._parameters.get("bias")
+            assert old is not None, "a class layer has a weight"
+            weight = old.new_zeros(len(names), *old.shape[1:])
+            bias = None if old_bias is None else old.new_zeros(len(names))
+            weight[:kept] = old[:kept]
+            if bias is not None and old_bias is not None:
+                bias[:kept] = old_bias[:kept]
+            self.initialise_rows(weight.view(len(names), -1)[kept:], None if bias is None else bias[kept:], name)
+            layer.weight = nn.Parameter(weight, requires_grad=False)
+            if bias is not None:
+                layer.bias = nn.Parameter(bias, requires_grad=False)
+            for count in ("out_channels", "out_features", "num_embeddings"):
+                if hasattr(layer, count):
+                    setattr(layer, count, len(names))
+        self.names = names
+        self.classes_changed(len(names))
+
+    def unfreeze(self, stages: Collection[str] = PLACEMENTS["all"]) -> None:
+        """Make the weights of these stages trainable; layers of the others keep weights and statistics."""
+        fixed = self.fixed_layers()
+        for name, layer in self.network.named_modules():
+            frozen = name in fixed or self.stage(name) not in stages
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(not frozen)
+
+    def train_mode(self) -> None:
+        """Put the network into training mode, but for frozen BatchNorm: its statistics stay too."""
+        self.network.train()
+        for layer in self.network.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.train(any(parameter.requires_grad for parameter in layer.parameters(recurse=False)))
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Training losses of the adapted pass, or of the network itself where no adapter is active.
@@ -341,6 +500,19 @@ class Detector(ABC):
     def prepare(images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 to floats of 0 to 1, channels last in memory."""
         return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def _stem(network: nn.Module) -> dict[str, str]:
+    """The convolutions that read the picture itself.
+
+    Their outputs are the largest of all, so adapting them costs the most time and memory, and nothing is gained: on
+    NEU-DET's val split mAP is the same without (data/results/neu-det/recipe.json). Left alone, they are trunk.
+    """
+    return {
+        name: "stem: reads the picture; costs the most and gains nothing"
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Conv2d) and layer.in_channels == 3
+    }
 
 
 def _join(passes: list[tuple[Found, int]], names: tuple[str, ...], general: int) -> Detections:

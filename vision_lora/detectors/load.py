@@ -1,12 +1,38 @@
-"""From the options of a verb to a detector, its adapter attached."""
+"""From a name to a detector of the family that knows it, and from the options of a verb to one with its adapter."""
 
 from __future__ import annotations
 
 from vision_lora.adapters.file import load_adapter
+from vision_lora.detectors import weights
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.rtdetr import RtdetrDetector
+from vision_lora.detectors.torchvision import TorchvisionDetector
+from vision_lora.detectors.transformers import TransformersDetector
+from vision_lora.detectors.ultralytics import UltralyticsDetector, described
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.devices import pick_device
 from vision_lora.errors import CheckpointError
+
+# Importing a family is what makes it known. One of Ultralytics is told by the network in its file, the others by name.
+BY_NAME: tuple[type[TransformersDetector | TorchvisionDetector], ...] = (TransformersDetector, TorchvisionDetector)
+ULTRALYTICS: tuple[type[UltralyticsDetector], ...] = (YoloDetector, RtdetrDetector)
+
+
+def load_base(name: str, *, fold: bool = True) -> Detector:
+    """Load a base with the family that knows it, see `Detector.load`."""
+    for family in BY_NAME:
+        if family.claims(name):
+            return family.load(name, fold=fold)
+    network, base = weights.read_network(name)
+    for of_ultralytics in ULTRALYTICS:
+        if of_ultralytics.knows(network):
+            return of_ultralytics.of(network, base, fold=fold)
+    raise CheckpointError(f"{name}: {described(network)}, not a supported detector; expected {supported()}")
+
+
+def supported() -> str:
+    """What `load_base` takes, in a line."""
+    return "; ".join(family.supported for family in Detector.families.values())
 
 
 def load_detector(model: str | None, adapter: str | None, device: str = "auto") -> Detector:
@@ -28,11 +54,11 @@ def load_detector(model: str | None, adapter: str | None, device: str = "auto") 
         assert loaded is not None, "a model or an adapter"
         model = loaded.card.base
         try:
-            detector: Detector = YoloDetector.load(model)
+            detector = load_base(model)
         except CheckpointError as error:
             raise CheckpointError(f"the adapter's base is not here: {error}; or name it with --model") from error
     else:
-        detector = YoloDetector.load(model)
+        detector = load_base(model)
     if loaded is not None:
         detector.attach(loaded)
     detector.to(chosen)

@@ -1,19 +1,18 @@
-"""Checkpoints: from a name or a path to a file, and from a file to a network, without running code from it."""
+"""Ultralytics' checkpoints and architectures: from a name to a network, without running code from a file."""
 
 from __future__ import annotations
 
-import logging
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from torch import nn
-from ultralytics.nn.tasks import torch_safe_load
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_safe_load, yaml_model_load
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 from vision_lora.errors import CheckpointError
-
-log = logging.getLogger(__name__)
 
 
 def find_checkpoint(name: str) -> Path:
@@ -41,6 +40,18 @@ def find_checkpoint(name: str) -> Path:
     if not found.is_file():
         raise CheckpointError(f"{name}: the download failed; copy the file to this machine and give its path")
     return found
+
+
+def read_network(name: str) -> tuple[nn.Module, str]:
+    """The network that a checkpoint's path, an official name or an architecture means, and what to call it.
+
+    Raises:
+        CheckpointError: missing, broken or unsafe file, or no network in it.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return build_network(name), Path(name).name
+    path = find_checkpoint(name)
+    return load_network(path), path.name
 
 
 def load_network(path: Path) -> nn.Module:
@@ -71,11 +82,36 @@ def load_network(path: Path) -> nn.Module:
     return network.float().eval()
 
 
-def _reason(path: Path, error: Exception) -> str:
+def build_network(name: str) -> nn.Module:
+    """A detection network from an architecture file, by path or by a name such as `yolo11n.yaml`, with random weights.
+
+    Raises:
+        CheckpointError: no such file, or no architecture in it.
+    """
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        layers: Any = yaml_model_load(name)
+    except (FileNotFoundError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{name}: no such architecture; expected a path, or a name such as yolo11n.yaml"
+        ) from error
+    if not isinstance(layers, dict) or not {"backbone", "head", "nc"} <= layers.keys():
+        raise CheckpointError(f"{name}: no architecture of a detector; expected `nc`, `backbone` and `head` in it")
+    decodes = layers["head"][-1][2] == "RTDETRDecoder"
+    kind: Any = RTDETRDetectionModel if decodes else DetectionModel
+    network: nn.Module = kind(layers, verbose=False)
+    return network.eval()
+
+
+def unsafe_names(path: Path) -> list[str] | None:
+    """What a pickle of PyTorch's names beyond tensors and containers, or None where it is no such file."""
+    try:
+        return torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except (ValueError, RuntimeError, OSError, EOFError, pickle.PickleError):
-        names = []
+        return None
+
+
+def _reason(path: Path, error: Exception) -> str:
+    names = unsafe_names(path) or []
     foreign = [name for name in names if not name.startswith(("torch.", "ultralytics.", "collections.", "numpy."))]
     foreign = [name for name in foreign if name not in ("builtins.set", "builtins.getattr")]
     if foreign:

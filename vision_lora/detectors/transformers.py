@@ -1,0 +1,375 @@
+"""Detectors of Hugging Face transformers, through `AutoModelForObjectDetection`: networks and losses are theirs.
+
+Nothing here knows one architecture from another. Which layers hold classes is seen by building the network once more,
+without memory, for one class more; which BatchNorm follows which convolution by running it.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vision_lora.detectors.base import Detector, Found, Readout
+from vision_lora.detectors.fold import fold_followed
+from vision_lora.detectors.heads import Classifier, Table
+from vision_lora.detectors.precision import full_precision
+from vision_lora.detectors.queries import initialise_scores, read_queries
+from vision_lora.errors import CheckpointError, ConfigError, TrainingError
+from vision_lora.images import PAD_VALUE
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+PREFIX = "hf:"
+SIZE = 320  # side of the picture that a network is tried with at load, pixels; has cells for some hundred queries
+# Parts of layer names that say where in the network they are; what is neither backbone nor neck is head.
+BACKBONE = {"backbone", "conv_encoder", "vit"}
+NECK = {"encoder", "input_proj", "input_projection", "encoder_input_proj", "decoder_input_proj"}
+
+
+class TransformersDetector(Detector):
+    """A detector that answers with class logits and boxes of queries: YOLOS, DETR and all that came of it.
+
+    Args:
+        network: of transformers, for object detection.
+        processor: the image processor that its weights were trained with.
+        base: name of its checkpoint, without folders.
+        fold: fold BatchNorm where there is any.
+
+    Attributes:
+        folded: how many BatchNorm were folded; networks of LayerNorm have nothing to fold.
+    """
+
+    family = "transformers"
+    supported = (
+        "hf:OWNER/NAME or hf:/folder for a detector of transformers (YOLOS, DETR, RT-DETR, D-FINE, RF-DETR, ...)"
+    )
+    suffix = ""
+
+    def __init__(self, network: nn.Module, processor: Any, base: str, *, fold: bool = True) -> None:
+        net: Any = network
+        self._net = net.eval()
+        self.folded = 0
+        self._processor = processor
+        self._configs = list({id(config): config for config in _configs(net)}.values())
+        self.stride = _stride(net.config)
+        for config in self._configs:
+            # Anchors and positions made beforehand are for one size of picture only.
+            for name in ("anchor_image_size", "eval_size"):
+                if hasattr(config, name):
+                    setattr(config, name, None)
+            if hasattr(config, "auxiliary_loss") and hasattr(config, "decoder_layers"):
+                config.auxiliary_loss = True  # each decoder layer learns, as in the papers
+        for layer in net.modules():
+            if hasattr(layer, "eval_size"):
+                layer.eval_size = None
+        _share_tied(net)
+        names = [str(net.config.id2label[index]) for index in range(net.config.num_labels)]
+        self._class_layers = _take_apart(net)
+        net.feeding = _Feeding(processor)
+        net.loss_function = _Loss(net.loss_function)
+        noise = torch.rand((1, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
+        with _fed_with_zeros(net) as self._idle:
+            if fold:
+                self.folded = fold_followed(net, lambda: self._forward(noise))
+            else:
+                with torch.no_grad():
+                    self._forward(noise)
+        super().__init__(net, names, base)
+
+    @classmethod
+    def claims(cls, name: str) -> bool:
+        """Whether a name is one of this family: with its prefix, or a folder that transformers has written."""
+        return name.startswith(PREFIX) or (Path(name) / "config.json").is_file()
+
+    @classmethod
+    def load(cls, name: str, *, fold: bool = True) -> Self:
+        try:
+            import transformers
+        except ImportError as error:
+            raise CheckpointError(
+                f"{name}: needs transformers, which is not installed: pip install 'vision_lora[transformers]'"
+            ) from error
+        path, _, revision = name.removeprefix(PREFIX).partition("@")
+        source: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+        with _quiet(transformers), _in_one_line(name):
+            config = transformers.AutoConfig.from_pretrained(path, **source)
+            known = transformers.AutoModelForObjectDetection._model_mapping
+            if type(config) not in known:
+                kinds = ", ".join(sorted({kind.model_type for kind in known}))
+                raise CheckpointError(
+                    f"{name}: a {config.model_type} network, not a detector of transformers; expected one of {kinds}"
+                )
+            processors: Any = transformers.AutoImageProcessor
+            processor = processors.from_pretrained(path, **source)
+            network, report = transformers.AutoModelForObjectDetection.from_pretrained(
+                path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **source
+            )
+        if missing := sorted(report["missing_keys"]):
+            raise CheckpointError(
+                f"{name}: its weights are not complete, {len(missing)} tensors are missing ({missing[0]}, ...); "
+                "expected a checkpoint that was trained to detect"
+            )
+        return cls(network, processor, Path(path).name, fold=fold)
+
+    def class_layers(self) -> tuple[str, ...]:
+        return self._class_layers
+
+    def fixed_layers(self) -> Mapping[str, str]:
+        idle = dict.fromkeys(self._idle, "fixed: its input is always zero, as the queries that decoding starts from")
+        if not _two_stage(self._net.config):
+            return idle
+        last = self._net.config.decoder_layers
+        silent = ("model.enc_output", f"model.decoder.class_embed.{last}", f"model.decoder.bbox_embed.{last}.")
+        names = [name for name, layer in self.network.named_modules() if name.startswith(silent) and _leaf(layer)]
+        return {**idle, **dict.fromkeys(names, "fixed: transformers trains no proposals of the encoder")}
+
+    def stage(self, layer: str) -> str:
+        parts = set(layer.split("."))
+        if parts & BACKBONE and "projector" not in parts:
+            return "backbone"
+        return "neck" if parts & {*NECK, "projector"} else "head"
+
+    def initialise_rows(self, weight: Tensor, bias: Tensor | None, layer: str) -> None:
+        initialise_scores(weight, bias, self.network.get_submodule(layer), focal=not self._softmax)
+
+    def classes_changed(self, count: int) -> None:
+        for config in self._configs:
+            config.num_labels = count
+
+    def training_losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        self.train_mode()
+        side = self._padded(images.shape[-1])
+        corners = targets[:, 2:] / side
+        boxes = torch.cat(((corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]), 1)
+        labels = [
+            {"class_labels": targets[mine, 1].long(), "boxes": boxes[mine]}
+            for mine in (targets[:, 0] == index for index in range(len(images)))
+        ]
+        outputs = self._forward(images, labels=labels)
+        return {"detection": outputs.loss}
+
+    def read(self, images: Tensor, readout: Readout) -> list[Found]:
+        outputs = self._forward(images)
+        logits = outputs.logits.float()
+        scores = logits.softmax(-1)[..., :-1] if self._softmax else logits.sigmoid()
+        found = read_queries(outputs.pred_boxes, scores, self._padded(images.shape[-1]), readout)
+        return [one._replace(boxes=one.boxes.clamp(max=images.shape[-1])) for one in found]
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Write the network as a folder that transformers' `from_pretrained` and `load` open."""
+        if self.folded:
+            raise ConfigError(
+                f"{path}: {self.base} was loaded folded, which transformers has no layout for; load it with fold=False"
+            )
+        network = copy.deepcopy(self._net)
+        del network.feeding, network._loss_function
+        for parent in list(network.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, (Classifier, Table)):
+                    setattr(parent, name, child.joined())
+        network.config.id2label = dict(enumerate(self.names))
+        network.config.label2id = {name: index for index, name in enumerate(self.names)}
+        partial = path.with_name(path.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        network.requires_grad_(True).save_pretrained(partial)
+        self._processor.save_pretrained(partial)
+        shutil.rmtree(path, ignore_errors=True)
+        partial.replace(path)
+
+    @property
+    def _softmax(self) -> bool:
+        """Whether classes compete with each other and with no object, as in DETR and YOLOS."""
+        return any(isinstance(layer, Classifier) for layer in self.network.modules())
+
+    def _padded(self, side: int) -> int:
+        """The next side that the network can divide into its patches and windows."""
+        return -(-side // self.stride) * self.stride
+
+    def _forward(self, images: Tensor, **labels: Any) -> Any:
+        missing = self._padded(images.shape[-1]) - images.shape[-1]
+        try:
+            return self._net(pixel_values=self._net.feeding(images, missing), **labels)
+        except RuntimeError as error:
+            if "selected index k out of range" not in str(error):
+                raise
+            raise ConfigError(
+                f"{self.base}: pictures of {images.shape[-1]} px have fewer cells than it has queries; give a larger "
+                "--imgsz"
+            ) from error
+
+
+class _Feeding(nn.Module):
+    """What a network's image processor does to a square picture, but for resizing it. Part of the base's fingerprint.
+
+    Args:
+        processor: image processor of transformers.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, processor: Any) -> None:
+        super().__init__()
+        scale = 255 * (processor.rescale_factor if processor.do_rescale else 1.0)
+        normal = processor.do_normalize
+        mean = torch.tensor(processor.image_mean if normal else (0.0, 0.0, 0.0)).view(1, 3, 1, 1) / scale
+        std = torch.tensor(processor.image_std if normal else (1.0, 1.0, 1.0)).view(1, 3, 1, 1) / scale
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, images: Tensor, missing: int) -> Tensor:
+        """(B, 3, S, S) of 0 to 1 to what the network was trained to see, with so many grey pixels right and below."""
+        return (F.pad(images, (0, missing, 0, missing), value=PAD_VALUE / 255) - self.mean) / self.std
+
+
+class _Loss:
+    """A loss of transformers in full precision, also under autocast: matching and overlaps are not for half."""
+
+    def __init__(self, loss: Any) -> None:
+        self._loss = loss
+
+    def __call__(
+        self, logits: Tensor, labels: Any, device: torch.device, boxes: Tensor, *args: Any, **more: Any
+    ) -> Any:
+        if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
+            raise TrainingError("the network's outputs are not numbers: try a lower --lr, or --precision fp32")
+        with torch.autocast(logits.device.type, enabled=False):
+            logits, boxes, args, more = full_precision((logits, boxes, args, more))
+            return self._loss(logits, labels, device, boxes, *args, **more)
+
+
+def _take_apart(network: Any) -> tuple[str, ...]:
+    """Give the classes of each class layer a layer of their own; names of these."""
+    config = copy.deepcopy(network.config)
+    config.num_labels += 1
+    for part in _with_backbone(config):
+        if hasattr(part, "use_pretrained_backbone"):
+            part.use_pretrained_backbone = False
+    with torch.device("meta"):
+        larger = dict(type(network)(config).named_parameters(remove_duplicate=False))
+    own = dict(network.named_parameters(remove_duplicate=False))
+    grown = {name.rpartition(".")[0] for name, tensor in own.items() if tensor.shape != larger[name].shape}
+    silent = {f"model.decoder.class_embed.{network.config.decoder_layers}"} if _two_stage(network.config) else set()
+    layers = {name: layer for name, layer in network.named_modules() if name in grown - silent}
+    names: list[str] = []
+    split: dict[nn.Module, nn.Module] = {}
+    for name, layer in layers.items():
+        extra = len(layer.weight) - network.config.num_labels
+        if not isinstance(layer, (nn.Linear, nn.Embedding)) or extra not in (0, 1):
+            raise CheckpointError(
+                f"{type(network).__name__}: its class layer {name} is a {type(layer).__name__} of {len(layer.weight)} "
+                f"rows for {network.config.num_labels} classes, which is not supported"
+            )
+        if extra:
+            split[layer] = Classifier(layer, first=False) if isinstance(layer, nn.Linear) else Table(layer)
+        names.append(f"{name}.classes" if extra else name)
+    _exchange(network, split)
+    return tuple(names)
+
+
+def _share_tied(network: nn.Module) -> None:
+    """Make layers whose parameters are the same objects one layer, so that there is one place to adapt."""
+    first: dict[tuple[int, ...], nn.Module] = {}
+    same: dict[nn.Module, nn.Module] = {}
+    for layer in network.modules():
+        key = tuple(id(parameter) for parameter in layer.parameters(recurse=False))
+        if key and _leaf(layer) and first.setdefault(key, layer) is not layer:
+            same[layer] = first[key]
+    _exchange(network, same)
+
+
+def _exchange(network: nn.Module, others: Mapping[nn.Module, nn.Module]) -> None:
+    """Put other layers in the places of some, in each place where these stand."""
+    for parent in list(network.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is not None and child in others:
+                setattr(parent, name, others[child])
+
+
+def _leaf(layer: nn.Module) -> bool:
+    return not list(layer.children()) and bool(list(layer.parameters()))
+
+
+def _configs(network: Any) -> Iterator[Any]:
+    """The configurations in the network that count its classes: its own, and copies of it."""
+    for module in network.modules():
+        if type(getattr(module, "config", None)) is type(network.config):
+            yield module.config
+
+
+def _two_stage(config: Any) -> bool:
+    return config.model_type == "deformable_detr" and bool(config.two_stage)
+
+
+def _stride(config: Any) -> int:
+    """What a picture's side has to be a multiple of: patches by windows, where the network is made of these."""
+    parts = [part for part in _with_backbone(config) if hasattr(part, "patch_size")]
+    if not parts:
+        return 1
+    patch = parts[-1].patch_size
+    windows: Any = getattr(parts[-1], "num_windows_side", None) or getattr(parts[-1], "num_windows", 1)
+    return int(patch if isinstance(patch, int) else max(patch)) * int(windows)
+
+
+def _with_backbone(config: Any) -> list[Any]:
+    backbone = getattr(config, "backbone_config", None)
+    return [config] if backbone is None else [config, backbone]
+
+
+@contextmanager
+def _fed_with_zeros(network: nn.Module) -> Iterator[list[str]]:
+    """Watch forward passes; gives the names of linear layers that get nothing but zeros in them, once they are over."""
+    fed: dict[nn.Module, bool] = {}
+
+    def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        fed[layer] = fed.get(layer, False) or bool(inputs[0].any())
+
+    linear: dict[nn.Module, str] = {layer: name for name, layer in network.named_modules() if type(layer) is nn.Linear}
+    hooks = [layer.register_forward_pre_hook(look) for layer in linear]
+    names: list[str] = []
+    try:
+        yield names
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names += [linear[layer] for layer, some in fed.items() if not some]
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep transformers without its progress bars and reports for a while."""
+    logs = transformers.utils.logging
+    verbosity, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs.set_verbosity_error()
+    logs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logs.set_verbosity(verbosity)
+        if bars:
+            logs.enable_progress_bar()
+
+
+@contextmanager
+def _in_one_line(name: str) -> Iterator[None]:
+    """Turn what transformers raises on files that are not there or not right into one line."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    # Not there or no network: OSError. An unknown architecture or a broken file: ValueError, KeyError, RuntimeError.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+        text = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{name}: cannot be loaded ({text[:200]}); without internet, copy the folder of the model (config.json, "
+            "preprocessor_config.json, model.safetensors) to this machine and give it: --model hf:/path/to/folder"
+        ) from error

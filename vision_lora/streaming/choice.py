@@ -1,0 +1,71 @@
+"""What a source is watched with: adapter, mode, thresholds. Changed as a whole while the stream goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vision_lora.config import Mode
+from vision_lora.errors import ConfigError
+
+# ByteTrack follows a known object also where its score falls below the threshold, down to this share of it.
+FLOOR = 0.5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a source is watched with.
+
+    Args:
+        adapter: name of the adapter; None for the base alone.
+        mode: which classes are looked for.
+        confidence: lowest score that counts, 0 to 1.
+        thresholds: the same for single classes, by name.
+    """
+
+    adapter: str | None
+    mode: Mode
+    confidence: float
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("general", "defects", "both"):
+            raise ConfigError(f"mode {self.mode!r}: expected general, defects or both")
+        if self.mode == "defects" and self.adapter is None:
+            raise ConfigError("mode defects: expected an adapter beside it")
+        for name, value in {"confidence": self.confidence, **self.thresholds}.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+                raise ConfigError(f"threshold of {name}: {value!r}; expected a number above 0, at most 1")
+
+    def threshold(self, name: str) -> float:
+        """Lowest score of a class that counts."""
+        return self.thresholds.get(name, self.confidence)
+
+    @property
+    def lowest(self) -> float:
+        """Lowest score of any class that counts."""
+        return min([self.confidence, *self.thresholds.values()])
+
+    @property
+    def floor(self) -> float:
+        """Lowest score that the tracker wants to know of."""
+        return self.lowest * FLOOR
+
+    def alarms(self, name: str, *, general: bool) -> bool:
+        """Whether an object of a class gives an alarm: a defect, or a class with a threshold of its own.
+
+        Where only the base's own classes are looked for, and none has a threshold, all of them do.
+        """
+        if not general or name in self.thresholds:
+            return True
+        return not self.thresholds and (self.mode == "general" or self.adapter is None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {
+            "adapter": self.adapter,
+            "mode": self.mode,
+            "confidence": self.confidence,
+            "thresholds": dict(self.thresholds),
+        }

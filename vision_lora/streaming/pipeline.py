@@ -1,0 +1,148 @@
+"""Two threads from pictures to alarms: one detects, one judges; while one picture is judged the next is detected."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_lora.detections import Detections
+from vision_lora.detectors.base import Readout
+from vision_lora.errors import VisionLoraError
+from vision_lora.streaming.attached import Attached
+from vision_lora.streaming.choice import Choice
+from vision_lora.streaming.inbox import Inbox, Shot
+from vision_lora.streaming.worker import Worker
+
+BATCH = 8  # pictures at once
+WAITING = 4  # batches that wait to be judged: beyond, the detector waits
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A picture and what was found in it.
+
+    Args:
+        shot: the picture as it came.
+        picture: (H, W, 3) uint8 RGB.
+        found: detections down to the choice's floor.
+        choice: what it was detected with.
+    """
+
+    shot: Shot
+    picture: NDArray[np.uint8]
+    found: Detections
+    choice: Choice
+
+
+class Detecting(Worker):
+    """Takes pictures, detects in them in batches, hands the results on. Only its thread touches the detector.
+
+    Args:
+        attached: the detector.
+        choices: what each source is watched with; changed by `ask` alone.
+        inbox: where pictures come from.
+        imgsz: side of the square pictures, pixels; None takes what each adapter was trained on.
+        iou: overlap above which the weaker of two boxes of a class goes.
+    """
+
+    def __init__(
+        self, attached: Attached, choices: dict[str, Choice], inbox: Inbox, *, imgsz: int | None, iou: float
+    ) -> None:
+        super().__init__("detecting")
+        self.choices = choices
+        self.results: queue.Queue[list[Result] | None] = queue.Queue(WAITING)
+        self.beat = time.monotonic()
+        self._attached = attached
+        self._inbox = inbox
+        self._imgsz = imgsz
+        self._iou = iou
+        self._questions: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._finish = threading.Event()
+
+    def ask(self, question: Callable[[], Any]) -> Future[Any]:
+        """Have something done in this thread before the next picture is taken; its mistakes reach the future."""
+        future: Future[Any] = Future()
+        self._questions.put((question, future))
+        self._inbox.wake()
+        return future
+
+    def finish(self) -> None:
+        """Detect in what is there, then end."""
+        self._finish.set()
+        self._inbox.wake()
+
+    def work(self) -> None:
+        while True:
+            self.beat = time.monotonic()
+            self._answer()
+            ending = self._finish.is_set()  # asked before taking: what came earlier is not left behind
+            shots = self._inbox.take(BATCH, timeout=0.0 if ending else 0.5)
+            if shots:
+                self.results.put(self._batch(shots))
+            elif ending:
+                self.results.put(None)
+                return
+
+    def _answer(self) -> None:
+        while not self._questions.empty():
+            question, future = self._questions.get()
+            try:
+                future.set_result(question())
+            except VisionLoraError as error:
+                future.set_exception(error)
+
+    def detect(self, pictures: Sequence[NDArray[np.uint8]], choice: Choice) -> list[Detections]:
+        """Detect with a choice's adapter and mode, in this thread.
+
+        Args:
+            pictures: (H, W, 3) uint8 RGB each.
+            choice: what to detect with, down to its floor.
+        """
+        self._attached.use(choice.adapter)
+        side = self._imgsz or self._attached.imgsz(choice.adapter)
+        readout = Readout(confidence=choice.floor, iou=self._iou)
+        return self._attached.detector.predict(pictures, side, mode=choice.mode, readout=readout)
+
+    def _batch(self, shots: Sequence[Shot]) -> list[Result]:
+        """Sources that are watched with the same share a batch."""
+        groups: Mapping[Any, list[Shot]] = defaultdict(list)
+        for shot in shots:
+            choice = self.choices[shot.source]
+            groups[choice.adapter, choice.mode, choice.floor].append(shot)
+        results = []
+        for members in groups.values():
+            pictures = [shot.picture() for shot in members]
+            found = self.detect(pictures, self.choices[members[0].source])
+            results += [
+                Result(shot, picture, detections, self.choices[shot.source])
+                for shot, picture, detections in zip(members, pictures, found, strict=True)
+            ]
+        return results
+
+
+class Judging(Worker):
+    """Takes results in order and gives each to `judge`.
+
+    Args:
+        results: of a `Detecting`; None ends it.
+        judge: what is done with each.
+    """
+
+    def __init__(self, results: queue.Queue[list[Result] | None], judge: Callable[[Result], None]) -> None:
+        super().__init__("judging")
+        self._results = results
+        self._judge = judge
+
+    def work(self) -> None:
+        while (batch := self._results.get()) is not None:
+            for result in batch:
+                self._judge(result)

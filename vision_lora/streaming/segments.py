@@ -1,0 +1,141 @@
+"""Annotated video of each source in pieces of a minute, as MP4 that also plays after the power was cut."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable
+from datetime import datetime, timezone
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from vision_lora.detections import Detections
+from vision_lora.drawing import draw_detections
+from vision_lora.streaming.disk import BoundedFolder
+from vision_lora.streaming.inbox import Shot
+from vision_lora.streaming.worker import Worker
+
+log = logging.getLogger(__name__)
+
+SECONDS = 60.0  # of a segment
+WAITING = 8  # pictures that wait to be recorded; the next ones are dropped, and counted
+TICK = 1000  # time stamps a second
+NAME = r"\d{8}T\d{9}Z-[\w.-]+\.mp4"
+CODEC = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+CODEC_OPTIONS = (
+    {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "threads": "1"} if CODEC == "libx264" else {}
+)
+
+
+class Recorder(Worker):
+    """Draws, encodes and writes in a thread of its own: a slow disk costs recorded pictures, never detections.
+
+    Args:
+        folder: where segments go, as `TIME-SOURCE.mp4`.
+        dropped: told the source and `recording` for each picture that is not recorded.
+    """
+
+    def __init__(self, folder: BoundedFolder, dropped: Callable[[str, str], None]) -> None:
+        super().__init__("recorder")
+        self._folder = folder
+        self._dropped = dropped
+        self._queue: queue.Queue[tuple[Shot, NDArray[np.uint8], Detections] | None] = queue.Queue(WAITING)
+        self._open: dict[str, _Segment] = {}
+
+    def record(self, shot: Shot, picture: NDArray[np.uint8], found: Detections) -> None:
+        """Record a picture; one of a live feed only if there is room for it to wait."""
+        if shot.file:
+            self._queue.put((shot, picture, found))
+            return
+        try:
+            self._queue.put_nowait((shot, picture, found))
+        except queue.Full:
+            self._dropped(shot.source, "recording")
+
+    def stop(self) -> None:
+        """Record what waits, finish all segments, end."""
+        self._queue.put(None)
+
+    def work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            shot, picture, found = item
+            try:
+                self._write(shot, draw_detections(picture, found))
+            except (OSError, av.error.FFmpegError) as error:
+                # Never the error's own words alone: what matters is that detection goes on without the recording.
+                log.error("segments: %s: not recorded (%s)", shot.source, type(error).__name__)
+                self._dropped(shot.source, "recording")
+                if (segment := self._open.pop(shot.source, None)) is not None and segment.path.exists():
+                    self._folder.added(segment.path)
+        for source in list(self._open):
+            self._finish(source)
+
+    def _write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
+        segment = self._open.get(shot.source)
+        if segment is not None and not segment.takes(shot, picture):
+            self._finish(shot.source)
+            segment = None
+        if segment is None:
+            path = self._folder.folder / f"{file_stamp(shot.at)}-{shot.source}.mp4"
+            segment = self._open[shot.source] = _Segment(path, shot, picture)
+        segment.write(shot, picture)
+
+    def _finish(self, source: str) -> None:
+        segment = self._open.pop(source)
+        segment.close()
+        self._folder.added(segment.path)
+
+
+class _Segment:
+    """One file. It is written in fragments that are complete in themselves: a kill loses the last second at most."""
+
+    def __init__(self, path: Path, shot: Shot, picture: NDArray[np.uint8]) -> None:
+        self.path = path
+        self._began = shot.clock
+        self._shape = picture.shape
+        self._keyframe_at = float("-inf")
+        self._last = -1
+        self._file = av.open(str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"})
+        stream = self._file.add_stream(CODEC, options=CODEC_OPTIONS)
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = (side - side % 2 for side in picture.shape[:2])  # H.264 halves the colours
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, TICK)
+        self._stream = stream
+
+    def takes(self, shot: Shot, picture: NDArray[np.uint8]) -> bool:
+        """Whether a picture still belongs into this file."""
+        return picture.shape == self._shape and 0 <= shot.clock - self._began < SECONDS
+
+    def write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
+        frame = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(picture[: self._stream.height, : self._stream.width]), format="rgb24"
+        )
+        # Time stamps have to grow, also where two pictures came within one tick.
+        self._last = frame.pts = max(self._last + 1, round((shot.clock - self._began) * TICK))
+        frame.time_base = Fraction(1, TICK)
+        if shot.clock - self._keyframe_at >= 1:
+            frame.pict_type = PictureType.I
+            self._keyframe_at = shot.clock
+        self._file.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        self._file.mux(self._stream.encode(None))
+        self._file.close()
+
+
+def file_stamp(at: float) -> str:
+    """A moment, seconds since 1970, as part of a file name that sorts by age.
+
+    Examples:
+        >>> file_stamp(1.5)
+        '19700101T000001500Z'
+    """
+    moment = datetime.fromtimestamp(at, timezone.utc)
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z"

@@ -1,0 +1,279 @@
+"""Sources, detector and sinks wired up: everything that `camera` runs, and the page shows and changes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vision_lora.config import CameraConfig
+from vision_lora.detections import Detections
+from vision_lora.detectors.base import Detector
+from vision_lora.errors import ConfigError, VisionLoraError
+from vision_lora.streaming.attached import Attached
+from vision_lora.streaming.choice import Choice
+from vision_lora.streaming.crops import Crops
+from vision_lora.streaming.disk import BoundedFolder
+from vision_lora.streaming.events import EventLog
+from vision_lora.streaming.inbox import Inbox
+from vision_lora.streaming.journal import Journal
+from vision_lora.streaming.pipeline import Detecting, Judging, Result
+from vision_lora.streaming.reader import FileReader, LiveReader, Patience, Reader
+from vision_lora.streaming.rules import Alarm
+from vision_lora.streaming.segments import NAME as SEGMENT_NAME
+from vision_lora.streaming.segments import Recorder, file_stamp
+from vision_lora.streaming.settings import SourceSettings
+from vision_lora.streaming.shelf import Shelf
+from vision_lora.streaming.source import open_files
+from vision_lora.streaming.state import StateFile
+from vision_lora.streaming.stats import Reading, Stats
+from vision_lora.streaming.view import Sight, View
+from vision_lora.streaming.watch import Watch
+from vision_lora.streaming.worker import Worker
+
+log = logging.getLogger(__name__)
+
+Health = Literal["ok", "degraded", "failing"]
+
+GB = 1e9
+CROP_NAME = r"\d{8}T\d{9}Z-[\w.-]+\.jpg"
+STUCK = 30.0  # seconds without a sign of life from the detector
+ANSWER = 30.0  # seconds that a change may take
+GOODBYE = 5.0  # seconds for a thread to end
+
+
+class Service:
+    """Watches sources until all have ended, or until it is stopped.
+
+    Args:
+        config: options.
+        sources: what `read_sources` made of them.
+        detector: without adapters.
+
+    Raises:
+        VisionLoraError: a file, folder or adapter cannot be used.
+    """
+
+    def __init__(self, config: CameraConfig, sources: list[SourceSettings], detector: Detector) -> None:
+        self.began = time.monotonic()
+        self.sources = {source.name: source for source in sources}
+        self.stats = {name: Stats() for name in self.sources}
+        self.view = View()
+        self.shelf = Shelf(
+            None if config.adapters is None else Path(config.adapters),
+            [source.adapter for source in sources if source.adapter is not None],
+        )
+        files = {source.name: open_files(source.address.target) for source in sources if not source.address.live}
+        self.crops = Crops(_folder("crops", config.crops, CROP_NAME, config.keep_gb))
+        segments = _folder("segments", config.segments, SEGMENT_NAME, config.keep_gb)
+        self.recorder = None if segments is None else Recorder(segments, self._dropped)
+        self.attached = Attached(detector, self.shelf)
+        self._state = StateFile(None if config.events is None else Path(config.events).with_suffix(".state.json"))
+        choices = {source.name: self._first_choice(source) for source in sources}
+        self.journal = Journal(None if config.events is None else EventLog(Path(config.events)))
+        self._changing = threading.Lock()
+        inbox = Inbox({source.name: source.address.live for source in sources}, self._dropped)
+        self._inbox = inbox
+        self.detecting = Detecting(self.attached, choices, inbox, imgsz=config.imgsz, iou=config.iou)
+        self.judging = Judging(self.detecting.results, self._judge)
+        self._watches = {source.name: Watch(source.zones, config.min_frames) for source in sources}
+        patience = Patience(config.timeout, config.max_backoff, config.freeze)
+        self._readers: list[Reader] = [
+            FileReader(name, files[name], inbox, self.stats[name], self.journal.tell)
+            if name in files
+            else LiveReader(name, source.address, patience, inbox, self.stats[name], self.journal.tell)
+            for name, source in self.sources.items()
+        ]
+
+    def run(self, stop: threading.Event, started: Callable[[], None] = lambda: None) -> int:
+        """Watch.
+
+        Args:
+            stop: ends it when set.
+            started: called when the first picture can be detected.
+
+        Returns:
+            0; or 1 where a source gave no picture at all, or events could not be written.
+
+        Raises:
+            VisionLoraError: a file that is the only one of its source cannot be read.
+        """
+        workers: list[Worker] = [self.detecting, self.judging, *([self.recorder] if self.recorder else [])]
+        for worker in workers:
+            worker.start()
+        self.detecting.ask(self._warm_up).result()
+        self.journal.tell("started", sources={name: source.address.shown for name, source in self.sources.items()})
+        for reader in self._readers:
+            reader.start()
+        started()
+        try:
+            while not stop.wait(0.2) and any(reader.alive for reader in self._readers):
+                for worker in (*workers, *self._readers):
+                    worker.check()
+                self.journal.flush()
+        finally:
+            self._end()
+        for worker in (*workers, *self._readers):
+            worker.check()
+        silent = [name for name, stats in self.stats.items() if not stats.read().connects]
+        if silent:
+            log.error("no picture came from: %s", ", ".join(silent))
+        return int(bool(silent) or self.journal.trouble)
+
+    def change(self, name: str, **changes: Any) -> Choice:
+        """Watch a source with something else from its next picture on; nothing has changed where this raises.
+
+        Args:
+            name: of the source.
+            changes: any of `adapter`, `mode`, `confidence` and `thresholds`, see `Choice`.
+
+        Raises:
+            ConfigError: no such source, or no such choice.
+            AdapterError: no such adapter, or one that is broken or was made for another base.
+        """
+        if name not in self.sources:
+            raise ConfigError(f"no source {name!r} here (there are: {', '.join(self.sources)})")
+        with self._changing:
+            before = self.detecting.choices[name]
+            if changes.get("adapter", "") is None and before.mode == "defects":
+                changes.setdefault("mode", "both")
+            choice = replace(before, **changes)
+            loaded = None if choice.adapter is None else self.attached.load(choice.adapter)
+
+            def switch() -> None:
+                if choice.adapter is not None and loaded is not None:
+                    self.attached.put_on(choice.adapter, *loaded)
+                self.detecting.choices[name] = choice
+                self.attached.keep_only({other.adapter for other in self.detecting.choices.values() if other.adapter})
+
+            self.detecting.ask(switch).result(ANSWER)
+            self.journal.tell("switched", name, **choice.as_dict())
+            self._state.remember(
+                {key: (self.sources[key].choice, present) for key, present in self.detecting.choices.items()}
+            )
+        return choice
+
+    def readings(self) -> dict[str, Reading]:
+        """All numbers of all sources."""
+        return {name: stats.read() for name, stats in self.stats.items()}
+
+    def health(self) -> Health:
+        """`failing`: no result will come any more, or events are not written; `degraded`: a source gives no picture."""
+        workers: list[Worker] = [self.detecting, self.judging]
+        stuck = time.monotonic() - self.detecting.beat > STUCK
+        if stuck or self.journal.trouble or not all(worker.alive for worker in workers):
+            return "failing"
+        states = {reading.state for reading in self.readings().values()}
+        return "ok" if states <= {"live", "ended"} else "degraded"
+
+    def _first_choice(self, source: SourceSettings) -> Choice:
+        """What a source is watched with in the beginning, its adapter attached."""
+        recalled = self._state.recall(source.name, source.choice)
+        if recalled != source.choice:
+            try:
+                return self._with_adapter(recalled)
+            except VisionLoraError as error:
+                log.warning("%s: what was chosen on the page cannot be used any more: %s", source.name, error)
+        return self._with_adapter(source.choice)
+
+    def _with_adapter(self, choice: Choice) -> Choice:
+        if choice.adapter is not None:
+            self.attached.put_on(choice.adapter, *self.attached.load(choice.adapter))
+        return choice
+
+    def _warm_up(self) -> None:
+        """Let every adapter detect once before the first picture waits for it."""
+        for choice in {(choice.adapter, choice.mode): choice for choice in self.detecting.choices.values()}.values():
+            self.detecting.detect([np.zeros((64, 64, 3), np.uint8)], choice)
+
+    def _dropped(self, source: str, cause: str) -> None:
+        self.stats[source].dropped(cause)
+
+    def _judge(self, result: Result) -> None:
+        shot, found, choice = result.shot, result.found, result.choice
+        tracks, alarms = self._watches[shot.source].look(shot, found, choice)
+        for alarm in alarms:
+            self._alarm(result, alarm)
+        self.stats[shot.source].detected(time.monotonic() - shot.captured)
+        counts = np.array([found.scores[i] >= choice.threshold(found.name(i)) for i in range(len(found))], bool)
+        shown = replace(found, boxes=found.boxes[counts], scores=found.scores[counts], classes=found.classes[counts])
+        self.view.show(shot.source, Sight(shot.number, result.picture, _for_page(shown, tracks[counts], shot.size)))
+        if self.recorder is not None:
+            self.recorder.record(shot, result.picture, shown)
+
+    def _alarm(self, result: Result, alarm: Alarm) -> None:
+        shot, found, row = result.shot, result.found, alarm.row
+        key = f"{shot.source} {shot.key} {alarm.track}"
+        event_id = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+        name = f"{file_stamp(shot.at)}-{shot.source}-{event_id}"
+        # First the close-up, then the event that names it.
+        crop = self.crops.keep(event_id, name, result.picture, found.boxes[row])
+        event = self.journal.tell(
+            "alarm",
+            shot.source,
+            event_id=event_id,
+            at=shot.at,
+            **{"class": alarm.name},
+            vocabulary=found.source(row),
+            score=round(float(found.scores[row]), 4),
+            box=[round(float(value), 1) for value in found.boxes[row]],
+            size=list(shot.size),
+            track=alarm.track,
+            picture=shot.number,
+            **({"file": shot.file} if shot.file else {}),
+            **({"zone": alarm.zone} if alarm.zone else {}),
+            adapter=result.choice.adapter,
+            crop=None if crop is None else crop.name,
+        )
+        if event is not None:
+            self.stats[shot.source].alarmed(alarm.name)
+
+    def _end(self) -> None:
+        """Let everything finish what it has begun, each within its time."""
+        ended = not any(reader.alive for reader in self._readers)
+        for reader in self._readers:
+            reader.stop()
+        if not ended:
+            self._inbox.close()
+        deadline = time.monotonic() + GOODBYE
+        late = [reader.source for reader in self._readers if not reader.join(max(0.0, deadline - time.monotonic()))]
+        if late:
+            log.warning("not waited for, hanging in a read: %s", ", ".join(late))
+        self.detecting.finish()
+        self.detecting.join(GOODBYE)
+        self.judging.join(GOODBYE)
+        if self.recorder is not None:
+            self.recorder.stop()
+            self.recorder.join(GOODBYE)
+        self.journal.tell("stopped", alarms=sum(sum(read.alarms.values()) for read in self.readings().values()))
+        self.journal.close()
+
+
+def _folder(option: str, path: str | None, pattern: str, keep_gb: float) -> BoundedFolder | None:
+    return None if path is None else BoundedFolder(option, Path(path), pattern, keep_gb * GB)
+
+
+def _for_page(found: Detections, tracks: Any, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Boxes as the page draws them: corners as shares of width and height."""
+    shares: Mapping[int, Any] = dict(enumerate((found.boxes / np.array([*size, *size], np.float32)).tolist()))
+    rows = []
+    for i, corners in shares.items():
+        defect = found.source(i) == "defects"
+        rows.append(
+            {
+                "box": [round(value, 4) for value in corners],
+                "name": found.name(i),
+                "score": round(float(found.scores[i]), 3),
+                "defect": defect,
+                "index": int(found.classes[i]) - (found.general if defect else 0),
+                "track": int(tracks[i]),
+            }
+        )
+    return rows

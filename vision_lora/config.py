@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -57,6 +58,38 @@ class _Options:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How much an adapter may cost.
+
+    Attributes:
+        kind: `parameters`, or `time` of both passes together.
+        limit: share of the base's parameters, 0 to 1; or time of both passes by that of one, 1 to 2.
+    """
+
+    kind: Literal["parameters", "time"]
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read `5%` or `1.5x`.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+        kind: Literal["parameters", "time"] = "parameters" if text.endswith("%") else "time"
+        try:
+            number = float(text[:-1])
+        except ValueError:
+            number = math.nan
+        fits = 0 < number <= 100 if kind == "parameters" else text.endswith("x") and 1 < number <= 2
+        demand(fits, "budget", text, "parameters, such as 5%, or time of both passes by that of one, such as 1.5x")
+        return cls(kind, number / 100 if kind == "parameters" else number)
+
+    def __str__(self) -> str:
+        return f"{self.limit * 100:g}%" if self.kind == "parameters" else f"{self.limit:g}x"
+
+
+@dataclass(frozen=True)
 class TrainConfig(_Options):
     """Teach a detector the classes of a dataset: the result is one adapter file."""
 
@@ -71,6 +104,10 @@ class TrainConfig(_Options):
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
     )
     placement: Placement = option("all", "which layers are adapted: all, neck (and head), head")
+    budget: str | None = option(
+        None,
+        "adapt the layers that matter most within 5% of the parameters, or 1.5x the time of one pass in both passes",
+    )
     joint: bool = option(False, "one pass for old and new classes; an adapter keeps the old ones by self-distillation")
     replay: str | None = option(None, "folder of pictures, no labels needed, that show what a joint pass has to keep")
     retain_weight: float = option(1.0, "weight of staying as before against learning the new classes, in a joint pass")
@@ -111,9 +148,13 @@ class TrainConfig(_Options):
         demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
         demand(self.devices <= self.batch, "devices", self.devices, f"at most --batch, {self.batch}")
         demand(self.retain_weight >= 0, "retain_weight", self.retain_weight, "0 or more")
+        if self.budget is not None:
+            Budget.parse(self.budget)
         if self.method != "lora":
+            demand(self.budget is None, "budget", self.budget, "--method lora, which chooses layers")
             demand(self.replay is None, "replay", self.replay, "--method lora, whose old classes can be kept")
             demand(self.on is None, "on", self.on, "--method lora, which learns adapters")
+        demand(self.on is None or self.budget is None, "budget", self.budget, "no --on, whose layers stay")
         demand(self.joint or self.replay is None, "replay", self.replay, "--joint beside it")
         demand(self.draws >= 0, "draws", self.draws, "0 or more")
         demand(self.clip > 0, "clip", self.clip, "more than 0")

@@ -53,7 +53,7 @@ def test_planned_parameters_are_the_adapters() -> None:
 
 def test_placement_leaves_layers_with_the_reason() -> None:
     found = entries(within=lambda layer: layer == "stem")
-    assert found["depth"] == ("", 0, 0, "outside the placement")
+    assert found["depth"] == ("", 0, 0, "outside the placement or the budget")
     assert found["classes"][0] == "rows"
     assert found["stem"][0] == "lora"
 

@@ -3,11 +3,11 @@
 The metadata of the safetensors file has two entries:
 
 - `vision_lora`: JSON with `format` (int), `card` (the fields of `Card`) and `layers` (for each adapted layer its
-  variant, and its rank where it has one: `"model.0.conv": "lora r8"`).
+  variant, and its rank where it has one: `"model.1.conv": "lora r8"`).
 - `checksum`: SHA-256 of that JSON text and of the tensors, so that a damaged file is not mistaken for a bad adapter.
   It guards against accidents; who alters a file on purpose can compute it anew.
 
-Tensors are named `LAYER.PARAMETER` (`model.0.conv.down`), fp32 or fp16.
+Tensors are named `LAYER.PARAMETER` (`model.1.conv.down`), fp32 or fp16.
 """
 
 from __future__ import annotations

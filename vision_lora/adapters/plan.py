@@ -101,8 +101,8 @@ def make_plan(
         if layer in class_layers:
             reason = f"{len(site.rows)} old rows stay, new ones beside them"
             return _adapted(name, site, NewRows.variant, 0, reason, new_classes)
-        if not within(layer):
-            return _left(name, site, "outside the placement")
+        if not within(name):
+            return _left(name, site, "outside the placement or the budget")
         if site.depthwise:
             return _adapted(name, site, ScaleShift.variant, 0, "depthwise: scale and shift")
         if variant == ScaleShift.variant:

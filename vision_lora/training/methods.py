@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from lightning_fabric import Fabric
 from torch import nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter
 from vision_lora.adapters.plan import Plan
-from vision_lora.config import Mode, TrainConfig
+from vision_lora.config import Budget, Mode, TrainConfig
+from vision_lora.datasets.loader import TrainLoader
 from vision_lora.detectors.base import PLACEMENTS
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import ConfigError
+from vision_lora.training.budget import choose_layers
 
 # Full fine-tuning and its cheaper forms: which stages of the network train. The others keep weights and statistics.
 STAGES = {"full": PLACEMENTS["all"], "freeze": PLACEMENTS["neck"], "head": PLACEMENTS["head"]}
@@ -29,7 +32,7 @@ class Learner:
         detector: with the adapter attached and active, or with unfrozen weights.
         learned: the module whose trainable parameters change.
         adapter: what is saved; None where the network itself is.
-        plan: which layers are adapted; None without adapter.
+        plan: which layers are adapted; None without adapter, and where it goes on from another one.
         counts: numbers that training changes, by part.
         total: parameters of the base.
         base: fingerprint of the base.
@@ -46,8 +49,14 @@ class Learner:
     mode: Mode
 
 
-def make_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
+def make_learner(config: TrainConfig, names: Sequence[str], batches: TrainLoader, fabric: Fabric) -> Learner:
     """Load the base and prepare it for the method, for classes of these names.
+
+    Args:
+        config: the recipe.
+        names: the new classes.
+        batches: training pictures, by which layers are chosen where there is a budget.
+        fabric: all its processes choose alike.
 
     Raises:
         CheckpointError: the base is missing or unusable.
@@ -56,8 +65,7 @@ def make_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     detector = YoloDetector.load(config.model, fold=config.method == "lora")
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
     if config.method == "lora":
-        plan = detector.plan(len(names), rank=config.rank, variant=config.variant, placement=config.placement)
-        adapter = _adapter(config, detector, names)
+        adapter, plan = _grown(config, detector, names) if config.on else _new(config, detector, names, batches, fabric)
         detector.attach(adapter)
         return Learner(detector, adapter, adapter, plan, adapter.parameter_count(), total, base, "defects")
     detector.replace_classes(names, keep=config.joint)
@@ -66,21 +74,37 @@ def make_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     return Learner(detector, detector.network, None, None, {config.method: sum(trained)}, total, base, "general")
 
 
-def _adapter(config: TrainConfig, detector: YoloDetector, names: Sequence[str]) -> Adapter:
-    """The adapter to train; what it goes on from is attached beside it, as its teacher."""
-    if config.on is None:
-        return detector.new_adapter(
+def _new(
+    config: TrainConfig, detector: YoloDetector, names: Sequence[str], batches: TrainLoader, fabric: Fabric
+) -> tuple[Adapter, Plan]:
+    def make(layers: Collection[str] | None) -> tuple[Adapter, Plan]:
+        plan = detector.plan(
+            len(names), rank=config.rank, variant=config.variant, placement=config.placement, layers=layers
+        )
+        adapter = detector.new_adapter(
             names,
             rank=config.rank,
             alpha=config.alpha,
             variant=config.variant,
             placement=config.placement,
+            layers=layers,
             imgsz=config.imgsz,
             joint=config.joint,
         )
-    before = load_adapter(config.on)
+        return adapter, plan
+
+    if config.budget is None:
+        return make(None)
+    detector.to(fabric.device)
+    chosen = choose_layers(detector, *make(None), batches, Budget.parse(config.budget))
+    return make(fabric.broadcast(chosen))
+
+
+def _grown(config: TrainConfig, detector: YoloDetector, names: Sequence[str]) -> tuple[Adapter, None]:
+    """The adapter to train; what it goes on from is attached beside it, as its teacher."""
+    before = load_adapter(config.on or "")
     if before.joint != config.joint:
         found, expected = ("a joint", "an exact") if before.joint else ("an exact", "a joint")
         raise ConfigError(f"--on {config.on}: {found} adapter; expected {expected} one, or --joint on both runs")
     detector.attach(before, TEACHER, use=False)
-    return detector.grow_adapter(before, names, imgsz=config.imgsz)
+    return detector.grow_adapter(before, names, imgsz=config.imgsz), None

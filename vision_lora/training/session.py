@@ -72,9 +72,6 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     fabric.launch()
     lightning_fabric.seed_everything(config.seed, verbose=False)
     dataset, train_samples, val_samples, broken = _open(config)
-    learner = make_learner(config, dataset.names)
-    detector, adapter, mode = learner.detector, learner.adapter, learner.mode
-
     batches = train_loader(
         train_samples,
         config.imgsz,
@@ -88,6 +85,8 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         pin_memory=fabric.device.type == "cuda",
         shard=(fabric.global_rank, fabric.world_size),
     )
+    learner = make_learner(config, dataset.names, batches, fabric)
+    detector, adapter, mode = learner.detector, learner.adapter, learner.mode
     objective: Objective = Task(detector, len(detector.names) - len(dataset.names) if adapter is None else 0)
     if config.joint and adapter is not None:
         replay = _replay_loader(config, train_samples, len(batches), fabric)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vision_lora import __version__
 
-VERBS = ("train", "evaluate", "retention", "predict", "compare", "benchmark", "check", "export", "inspect")
+VERBS = ("train", "evaluate", "retention", "predict", "camera", "compare", "benchmark", "check", "export", "inspect")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

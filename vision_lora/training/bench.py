@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
-from vision_lora.detectors.base import Mode
-from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.detectors.base import Detector, Mode, Placement
 
 CLASSES = 6
 BOXES = 4  # a picture; enough that assignment is not idle
@@ -83,14 +82,16 @@ def training_rows(
 
 
 def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: int, seed: int = 0) -> list[Row]:
-    """The merged network (the reference), the attached adapter, the bare base, and both passes of exact mode."""
+    """The merged network (the reference), the attached adapter, the bare base, and both passes by placement."""
     images, _ = _pictures(imgsz, batch, seed)
-    detectors = {name: adapted(model, rank, "lora", seed)[0] for name in ("merged", "attached", "both")}
-    detectors["base"] = YoloDetector.load(model)
+    detectors = {name: adapted(model, rank, "lora", seed)[0] for name in ("merged", "attached", "both, all")}
+    detectors["both, neck"] = adapted(model, rank, "lora", seed, "neck")[0]
+    detectors["base"] = Detector.load(model)
     detectors["merged"].merge()
-    modes: dict[str, Mode] = {"merged": "general", "attached": "defects", "base": "general", "both": "both"}
+    modes: dict[str, Mode] = {"attached": "defects", "both, all": "both", "both, neck": "both"}
     steps = {
-        f"inference {name}": partial(detector.detect, images, mode=modes[name]) for name, detector in detectors.items()
+        f"inference {name}": partial(detector.detect, images, mode=modes.get(name, "general"))
+        for name, detector in detectors.items()
     }
     for step in steps.values():
         step()
@@ -120,8 +121,8 @@ def switch_rows(model: str, *, imgsz: int, rank: int, repeats: int, seed: int = 
         return _rows(_in_turn(steps, repeats), dict.fromkeys(steps, 0.0), "fp32", imgsz, 1)
 
 
-def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[YoloDetector, nn.Module]]]:
-    methods: dict[str, Callable[[], tuple[YoloDetector, nn.Module]]] = {
+def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[Detector, nn.Module]]]:
+    methods: dict[str, Callable[[], tuple[Detector, nn.Module]]] = {
         "full": lambda: _full(model),
         "lora": lambda: adapted(model, rank, "lora", 0),
         "lora-fa": lambda: adapted(model, rank, "lora-fa", 0),
@@ -133,28 +134,30 @@ def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[YoloDetector
     return {**methods, "peft": lambda: _peft(model, rank)}
 
 
-def _full(model: str) -> tuple[YoloDetector, nn.Module]:
-    detector = YoloDetector.load(model, fold=False)
+def _full(model: str) -> tuple[Detector, nn.Module]:
+    detector = Detector.load(model, fold=False)
     detector.replace_classes(_names())
     detector.unfreeze()
     return detector, detector.network
 
 
-def adapted(model: str, rank: int = 8, variant: str = "lora", seed: int = 0) -> tuple[YoloDetector, nn.Module]:
+def adapted(
+    model: str, rank: int = 8, variant: str = "lora", seed: int = 0, placement: Placement = "all"
+) -> tuple[Detector, nn.Module]:
     """A detector with an untrained adapter for `CLASSES` classes, attached, and that adapter."""
-    detector = YoloDetector.load(model)
+    detector = Detector.load(model)
     torch.manual_seed(seed)
-    adapter = detector.new_adapter(_names(), rank=rank, variant=variant)
+    adapter = detector.new_adapter(_names(), rank=rank, variant=variant, placement=placement)
     detector.attach(adapter)
     return detector, adapter
 
 
-def _peft(model: str, rank: int) -> tuple[YoloDetector, nn.Module]:
+def _peft(model: str, rank: int) -> tuple[Detector, nn.Module]:
     """PEFT's LoRA as it is commonly put on a YOLO: all dense convolutions, BatchNorm kept and frozen."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    detector = YoloDetector.load(model, fold=False)
-    plan = YoloDetector.load(model).plan(CLASSES, rank=rank)
+    detector = Detector.load(model, fold=False)
+    plan = Detector.load(model).plan(CLASSES, rank=rank)
     detector.replace_classes(_names())
     layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers), detector.network)
@@ -168,7 +171,7 @@ def _peft(model: str, rank: int) -> tuple[YoloDetector, nn.Module]:
 
 
 def training_step(
-    detector: YoloDetector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str
+    detector: Detector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str
 ) -> Callable[[], None]:
     """One training step on always the same pictures, to be called again and again: what `fit` does, on the CPU.
 
@@ -193,7 +196,7 @@ def training_step(
     return step
 
 
-def _saved_mib(detector: YoloDetector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str) -> float:
+def _saved_mib(detector: Detector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str) -> float:
     """Memory that autograd keeps between forward and backward, each storage once, without parameters and pictures."""
     known = {tensor.untyped_storage().data_ptr() for tensor in (*detector.network.parameters(), *learned.parameters())}
     kept: dict[int, int] = {}

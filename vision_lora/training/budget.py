@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,29 +11,28 @@ import torch
 from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.plan import Plan
-from vision_lora.config import Budget
+from vision_lora.config import Budget, TrainConfig
 from vision_lora.datasets.loader import Batch
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError
+from vision_lora.training.methods import new_adapter
 
 BATCHES = 4  # enough for the order of the layers; their gradients differ by powers of ten
 
 
 def choose_layers(
-    detector: Detector, adapter: Adapter, plan: Plan, batches: Iterable[Batch], budget: Budget
+    config: TrainConfig, names: Sequence[str], batches: Iterable[Batch], device: torch.device
 ) -> set[str]:
-    """The layers that an adapter within the budget changes.
+    """The layers that an adapter within the recipe's budget changes.
 
     Of two layers that cost alike the one with the larger gradient lowers the loss more by its first step. Gradients
     are those of an untrained adapter, with the new classes' losses.
 
     Args:
-        detector: with no adapter active; it is left so.
-        adapter: untrained, with all the layers that may be chosen.
-        plan: its plan.
+        config: the recipe, with a budget.
+        names: the new classes.
         batches: training pictures.
-        budget: the limit.
+        device: where to compute.
 
     Returns:
         Names of the layers, those of the classes not among them: they are adapted always.
@@ -41,11 +40,16 @@ def choose_layers(
     Raises:
         ConfigError: no layer fits the budget.
     """
+    budget = Budget.parse(config.budget or "")
+    detector = Detector.load(config.model)
+    adapter, plan = new_adapter(config, detector, names)
+    detector.to(device)
+    adapter.to(device)
     pictures = list(islice(batches, BATCHES))
     gain = _squared_gradients(detector, adapter, pictures)
     if budget.kind == "time":
-        shares = _starts(detector, pictures[0].images[:1], gain)
-        chosen = {layer for layer in gain if 2 - shares[layer] <= budget.limit}
+        starts = _starts(detector, pictures[0].images[:1], gain)
+        chosen = {layer for layer in gain if 2 - starts[layer] <= budget.limit}
     else:
         cost = {entry.site: entry.parameters for entry in plan.adapted}
         left = budget.limit * sum(p.numel() for p in detector.network.parameters())

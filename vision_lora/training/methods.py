@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_fabric import Fabric
 from torch import nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter
 from vision_lora.adapters.plan import Plan
-from vision_lora.config import Budget, Mode, TrainConfig
-from vision_lora.datasets.loader import TrainLoader
-from vision_lora.detectors.base import PLACEMENTS
-from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.config import Mode, TrainConfig
+from vision_lora.detectors.base import PLACEMENTS, Detector
 from vision_lora.errors import ConfigError
-from vision_lora.training.budget import choose_layers
 
 # Full fine-tuning and its cheaper forms: which stages of the network train. The others keep weights and statistics.
 STAGES = {"full": PLACEMENTS["all"], "freeze": PLACEMENTS["neck"], "head": PLACEMENTS["head"]}
@@ -39,7 +35,7 @@ class Learner:
         mode: of the detector, to detect the new classes.
     """
 
-    detector: YoloDetector
+    detector: Detector
     learned: nn.Module
     adapter: Adapter | None
     plan: Plan | None
@@ -49,23 +45,22 @@ class Learner:
     mode: Mode
 
 
-def make_learner(config: TrainConfig, names: Sequence[str], batches: TrainLoader, fabric: Fabric) -> Learner:
+def make_learner(config: TrainConfig, names: Sequence[str], layers: Collection[str] | None = None) -> Learner:
     """Load the base and prepare it for the method, for classes of these names.
 
     Args:
         config: the recipe.
         names: the new classes.
-        batches: training pictures, by which layers are chosen where there is a budget.
-        fabric: all its processes choose alike.
+        layers: adapt only these, see `vision_lora.training.budget`.
 
     Raises:
         CheckpointError: the base is missing or unusable.
         AdapterError: nothing would be adapted, or the adapter to go on from does not fit.
     """
-    detector = YoloDetector.load(config.model, fold=config.method == "lora")
+    detector = Detector.load(config.model, fold=config.method == "lora")
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
     if config.method == "lora":
-        adapter, plan = _grown(config, detector, names) if config.on else _new(config, detector, names, batches, fabric)
+        adapter, plan = _grown(config, detector, names) if config.on else new_adapter(config, detector, names, layers)
         detector.attach(adapter)
         return Learner(detector, adapter, adapter, plan, adapter.parameter_count(), total, base, "defects")
     detector.replace_classes(names, keep=config.joint)
@@ -74,33 +69,27 @@ def make_learner(config: TrainConfig, names: Sequence[str], batches: TrainLoader
     return Learner(detector, detector.network, None, None, {config.method: sum(trained)}, total, base, "general")
 
 
-def _new(
-    config: TrainConfig, detector: YoloDetector, names: Sequence[str], batches: TrainLoader, fabric: Fabric
+def new_adapter(
+    config: TrainConfig, detector: Detector, names: Sequence[str], layers: Collection[str] | None = None
 ) -> tuple[Adapter, Plan]:
-    def make(layers: Collection[str] | None) -> tuple[Adapter, Plan]:
-        plan = detector.plan(
-            len(names), rank=config.rank, variant=config.variant, placement=config.placement, layers=layers
-        )
-        adapter = detector.new_adapter(
-            names,
-            rank=config.rank,
-            alpha=config.alpha,
-            variant=config.variant,
-            placement=config.placement,
-            layers=layers,
-            imgsz=config.imgsz,
-            joint=config.joint,
-        )
-        return adapter, plan
-
-    if config.budget is None:
-        return make(None)
-    detector.to(fabric.device)
-    chosen = choose_layers(detector, *make(None), batches, Budget.parse(config.budget))
-    return make(fabric.broadcast(chosen))
+    """An untrained adapter as the recipe asks for it, not attached, and its plan."""
+    plan = detector.plan(
+        len(names), rank=config.rank, variant=config.variant, placement=config.placement, layers=layers
+    )
+    adapter = detector.new_adapter(
+        names,
+        rank=config.rank,
+        alpha=config.alpha,
+        variant=config.variant,
+        placement=config.placement,
+        layers=layers,
+        imgsz=config.imgsz,
+        joint=config.joint,
+    )
+    return adapter, plan
 
 
-def _grown(config: TrainConfig, detector: YoloDetector, names: Sequence[str]) -> tuple[Adapter, None]:
+def _grown(config: TrainConfig, detector: Detector, names: Sequence[str]) -> tuple[Adapter, None]:
     """The adapter to train; what it goes on from is attached beside it, as its teacher."""
     before = load_adapter(config.on or "")
     if before.joint != config.joint:

@@ -27,13 +27,14 @@ from vision_lora.datasets.open import open_dataset, open_pictures
 from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
 from vision_lora.datasets.split import split_dataset
 from vision_lora.datasets.tiles import cut_tiles
-from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.detectors.base import Detector
 from vision_lora.devices import make_fabric
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.report import save_curves, save_prediction_grid
 from vision_lora.images import read_image
 from vision_lora.outputs import new_folder, write_json
+from vision_lora.training.budget import choose_layers
 from vision_lora.training.fit import Listener, Silent, fit
 from vision_lora.training.methods import TEACHER, make_learner
 from vision_lora.training.objective import Objective, Task
@@ -85,7 +86,8 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         pin_memory=fabric.device.type == "cuda",
         shard=(fabric.global_rank, fabric.world_size),
     )
-    learner = make_learner(config, dataset.names, batches, fabric)
+    layers = None if config.budget is None else choose_layers(config, dataset.names, batches, fabric.device)
+    learner = make_learner(config, dataset.names, fabric.broadcast(layers))
     detector, adapter, mode = learner.detector, learner.adapter, learner.mode
     objective: Objective = Task(detector, len(detector.names) - len(dataset.names) if adapter is None else 0)
     if config.joint and adapter is not None:
@@ -134,7 +136,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         adapter = load_adapter(files["best"]).to(detector.device)
         detector.attach(adapter)
     else:
-        detector = YoloDetector.load(str(files["best"]))
+        detector = Detector.load(str(files["best"]))
         detector.to(fabric.device)
     result, found = measure(detector, val_batches, val_samples, dataset.names, mode=mode)
     if adapter is not None:

@@ -59,10 +59,12 @@ def run(config: CompareConfig, console: Console) -> int:
     result = collect(grid, failed)
     files = write_report(result, grid.root)
     for shots in result.shots:
-        head, rows = tables.accuracy(result, shots)
-        table = Table(*head, box=None, title=tables.training_set(shots, result.of(shots)), title_justify="left")
-        for row in rows:
-            table.add_row(*(cell.replace("*", "") for cell in row))
+        table = Table("method", "mAP50-95", "mAP50", "less the first, 95 %", "trains", "base's classes", box=None)
+        for row in result.of(shots):
+            scores = tables.value(row.map50_95), tables.value(row.map50), tables.gap(row.to_first)
+            kept = tables.kept(row) if result.base_kept is not None else "kept" if row.keeps_classes else tables.LOST
+            table.add_row(row.method, *scores, f"{row.trainable_parameters:,}", kept)
+        console.print(f"\n{tables.training_set(shots, result.of(shots))}", markup=False)
         console.print(table)
     console.print(f"\n{advice(result)}", markup=False)
     for problem in result.problems:

@@ -294,8 +294,8 @@ class CompareConfig(_Options):
     model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
     methods: str = option(
         "lora,full,freeze,head",
-        "lora, ssf, full, freeze, head, peft, ultralytics, by comma; options behind colons: lora:rank=16:variant=dora; "
-        "the others are compared to the first",
+        "lora, ssf, full, freeze, head, peft, ultralytics, by comma; options behind colons: lora:rank=16:variant=dora, "
+        "lora:joint; the others are compared to the first",
     )
     shots: str = option(
         "all", "training pictures, by comma: all, a number of each class, or a .txt list of pictures of the train split"
@@ -314,6 +314,7 @@ class CompareConfig(_Options):
     retention: str | None = option(
         None, "dataset of everyday pictures whose val split shows what is left of the base's own classes"
     )
+    replay: str | None = option(None, "folder of pictures, no labels needed, for methods with :joint")
     jobs: int = option(1, "training runs side by side; they share the device, so their times say little")
     workers: int = option(1, "processes that load and augment pictures, of each run")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")

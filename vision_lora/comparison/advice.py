@@ -39,9 +39,10 @@ def advice(result: Result) -> str:
     share = taken.trainable_parameters / taken.total_parameters
     reasons.append(f"it trains {share:.0%} of the parameters and its file has {taken.bytes / 1e6:.1f} MB")
     text = f"Take {taken.method}: {'; '.join(reasons)}."
-    behind = [row.method for row in rows if not _is_level(row)]
-    if behind:
-        text += f" Clearly behind: {_and(behind)}."
+    behind = [row for row in rows if not _is_level(row)]
+    for sure, word in ((True, "Clearly behind"), (False, "Behind, though these pictures cannot tell for certain")):
+        if methods := [row.method for row in behind if row.to_best and (row.to_best.high < 0) is sure]:
+            text += f" {word}: {_and(methods)}."
     if len(taken.runs) == 1:
         text += " With one seed each, the spread between seeds is unknown."
     return text

@@ -26,6 +26,7 @@ from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.evaluation.measure import measure
+from vision_lora.evaluation.retention import compare, general_detections
 from vision_lora.outputs import write_json
 
 RETENTION_IMGSZ = 640  # pixels: what the base's checkpoints are made for
@@ -84,35 +85,28 @@ def _score(order: Order, trained: Trained, folder: Path) -> Scored:
         detector, eval_loader(samples, config.imgsz, config.batch), samples, dataset.names, mode=mode
     )
     save_detections(folder / "detections.npz", found, dataset.names)
-    general = None if order.retention is None or not trained.adapter else _retention(detector, order.retention, config)
-    return Scored(result.to_json(), general)
+    return Scored(result.to_json(), None if order.retention is None else _retention(detector, order.retention, config))
 
 
 def _retention(detector: Detector, data: str, config: TrainConfig) -> dict[str, Any]:
     """What is left of the base's own classes: mAP on the val split of other pictures.
 
-    This is the one place that decides which passes are measured: `base` is the network without the adapter, `kept`
-    what the adapted detector says of the old classes, the base pass of exact mode or the only pass of a joint adapter.
+    This is the one place that decides what is measured of a trained detector: the base pass of exact mode, which must
+    be the base to the bit; the only pass of a joint adapter; the joint head of a fine-tuned network.
     """
     dataset = open_dataset(data)
     samples = dataset.splits["val"]
-    name, adapter = detector.adapters.active, detector.adapter
-    assert adapter is not None, "only adapters keep the old classes"
-    modes: dict[str, Mode] = {"base": "general", "kept": "both" if adapter.joint else "general"}
-    general: dict[str, Any] = {"images": len(samples), "imgsz": RETENTION_IMGSZ}
-    found: dict[str, list[Detections]] = {}
-    for label, mode in modes.items():
-        detector.use(None if label == "base" else name)
-        batches = eval_loader(samples, RETENTION_IMGSZ, config.batch)
-        result, found[label] = measure(detector, batches, samples, dataset.names, mode=mode)
-        general[label] = {"map50_95": result.map50_95, "map50": result.map50}
-    return {**general, "identical": all(map(_identical, found["base"], found["kept"]))}
-
-
-def _identical(one: Detections, other: Detections) -> bool:
-    """Whether two pictures' detections agree to the bit."""
-    names = ("boxes", "scores", "classes")
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+    batches = eval_loader(samples, RETENTION_IMGSZ, config.batch)
+    joint = detector.adapter is not None and detector.adapter.joint
+    before = general_detections(load_detector(config.model, None, config.device), batches, samples, joint=False)
+    kept = compare(before, general_detections(detector, batches, samples, joint=joint), samples, dataset.names)
+    return {
+        "images": len(samples),
+        "imgsz": RETENTION_IMGSZ,
+        "base": kept.result.map50_95 - kept.change,
+        "kept": kept.result.map50_95,
+        "identical": kept.identical,
+    }
 
 
 def save_detections(path: Path, found: Sequence[Detections], names: Sequence[str]) -> None:

@@ -65,8 +65,8 @@ class Scored:
 
     Attributes:
         result: as `MapResult.to_json`.
-        general: mAP of the base's own classes on the retention pictures: `base` without the adapter, `kept` with it,
-            and whether the detections are `identical` to the bit; None where the method keeps none, or none was asked.
+        general: mAP of the base's own classes on the retention pictures: of the `base` itself, `kept` afterwards, and
+            whether the detections are `identical` to the bit; None where the method keeps none, or none was asked.
     """
 
     result: Mapping[str, Any]
@@ -123,7 +123,7 @@ class Order:
         method: a name of `methods.NAMES`.
         options: of `train`, in full.
         scored: the split that decides.
-        retention: dataset that shows what must not be forgotten, or None.
+        retention: dataset that shows what the base's classes come to; None where it is not asked, or they are lost.
         epochs_outside: passes of Ultralytics' trainer, whose epochs draw every picture once.
     """
 

@@ -18,10 +18,9 @@ from vision_lora.comparison.methods import Method, parse_lrs, parse_methods
 from vision_lora.comparison.runner import Runner
 from vision_lora.config import CompareConfig
 from vision_lora.datasets.augment import load_recipe
-from vision_lora.datasets.open import open_dataset
+from vision_lora.datasets.open import open_dataset, open_pictures
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
-from vision_lora.detectors.weights import find_checkpoint
 from vision_lora.devices import make_fabric, pick_device
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.outputs import write_json
@@ -113,11 +112,14 @@ class Grid:
             "precision": config.precision,
             **cell.method.options,
         }
+        if cell.method.joint and options["method"] == "lora":
+            options["replay"] = config.replay
         if cell.lr is not None:
             options["lr"] = cell.lr
         # Ultralytics' epochs draw each picture once, ours a small set several times.
         passes = max(1, round(config.epochs * max(config.draws, pictures) / pictures))
-        return Order(cell.method.name, options, self.data.scored, config.retention, passes)
+        retention = config.retention if cell.method.keeps_classes else None
+        return Order(cell.method.name, options, self.data.scored, retention, passes)
 
     def _cell(self, method: Method, shots: str, lr: float | None, seed: int) -> Cell:
         return Cell.at(self.root / "cells", method, shots, lr, seed)
@@ -135,23 +137,22 @@ def plan_grid(config: CompareConfig) -> Grid:
     if len({shots_name(entry) for entry in shots}) < len(shots):
         raise ConfigError(f"--shots {config.shots}: expected each entry once, and lists with different names")
     make_fabric(config.device, config.precision)  # refuses what this machine cannot do
-    model = config.model
-    if not model.endswith((".yaml", ".yml")):
-        model = str(find_checkpoint(model).absolute())
-    elif Path(model).exists():
-        model = str(Path(model).absolute())
     augment = config.augment
     load_recipe(augment)
     if Path(augment).suffix:
         augment = str(Path(augment).absolute())
-    base = load_detector(model, None, "cpu")
-    retention = config.retention
+    base = load_detector(config.model, None, "cpu")
+    model = str(Path(config.model).absolute()) if Path(config.model).is_file() else config.model
+    retention, replay = (
+        None if path is None else str(Path(path).absolute()) for path in (config.retention, config.replay)
+    )
     if retention is not None:
-        retention = str(Path(retention).absolute())
         _check_retention(retention, base, methods)
+    if replay is not None:
+        open_pictures(replay)  # refuses a folder without any
     root = Path(config.out)
     data = share_data(config.data, shots, seeds, root / "data", strict=config.strict)
-    config = replace(config, model=model, augment=augment, retention=retention)
+    config = replace(config, model=model, augment=augment, retention=retention, replay=replay)
     return Grid(config, methods, shots, seeds, data, root, Base(base.base, base.fingerprint, len(base.names)))
 
 
@@ -238,6 +239,7 @@ def _common(grid: Grid) -> dict[str, Any]:
         "model": hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else config.model,
         "augment": asdict(load_recipe(config.augment)),
         "retention": None if config.retention is None else _retention_fingerprint(config.retention),
+        "replay": None if config.replay is None else Path(config.replay).name,
         "device": pick_device(config.device).type,
         **{name: getattr(config, name) for name in ("precision", "epochs", "imgsz", "batch", "rank", "draws")},
     }
@@ -263,7 +265,9 @@ def _check_retention(source: str, base: Detector, methods: Sequence[Method]) -> 
     if not set(dataset.names) & set(base.names):
         raise DataError(f"--retention {source}: none of its classes is among those of {base.base}; expected its own")
     if not any(method.keeps_classes for method in methods):
-        raise ConfigError("--retention: none of the methods keeps the base's classes; expected lora among --methods")
+        raise ConfigError(
+            "--retention: none of the methods keeps the base's classes; expected lora or full:joint among --methods"
+        )
 
 
 def _retention_fingerprint(source: str) -> str:

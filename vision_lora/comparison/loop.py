@@ -55,7 +55,7 @@ def train_loop(order: Order, folder: Path) -> Trained:
         adapter=config.method == "lora",
         curve=curve,
         bytes=summary["adapter_bytes"],
-        saved_mib=saved_mib(make_learner(config, summary["names"]), config),
+        saved_mib=None if config.joint else saved_mib(make_learner(config, summary["names"]), config),
         wall_seconds=seconds,
         **{name: summary[name] for name in _SHARED},
     )

@@ -22,11 +22,11 @@ NAMES: dict[str, dict[str, Any]] = {
 }
 _LOOP = ("weight_decay", "warmup", "ema", "clip")
 _OPTIONS: dict[str, tuple[str, ...]] = {
-    "lora": (*_LOOP, "rank", "alpha", "variant", "placement", "lora_plus"),
-    "ssf": (*_LOOP, "placement"),
-    "full": _LOOP,
-    "freeze": _LOOP,
-    "head": _LOOP,
+    "lora": (*_LOOP, "rank", "alpha", "variant", "placement", "lora_plus", "budget", "joint", "retain_weight"),
+    "ssf": (*_LOOP, "placement", "budget", "joint", "retain_weight"),
+    "full": (*_LOOP, "joint"),
+    "freeze": (*_LOOP, "joint"),
+    "head": (*_LOOP, "joint"),
     "peft": (*_LOOP, "rank"),
     "ultralytics": (),
 }
@@ -51,8 +51,13 @@ class Method:
 
     @property
     def keeps_classes(self) -> bool:
-        """Whether the base's classes can still be detected: an adapter stands beside them, the others replace them."""
-        return NAMES[self.name].get("method") == "lora"
+        """Whether the base's classes can still be asked for: an adapter or a joint head has them, others lose them."""
+        return self.options.get("method") == "lora" or self.joint
+
+    @property
+    def joint(self) -> bool:
+        """Whether one pass detects the base's classes and the new ones."""
+        return bool(self.options.get("joint"))
 
 
 def parse_methods(text: str, lrs: tuple[float, ...]) -> tuple[Method, ...]:
@@ -94,7 +99,9 @@ def _parse(word: str, lrs: tuple[float, ...]) -> Method:
         key, _, value = setting.partition("=")
         if key == "lrs":
             own = parse_lrs(value.replace("/", ","), f"methods {word}")
-        elif key in _OPTIONS[name]:
+        elif setting == "joint" and "joint" in _OPTIONS[name]:
+            options["joint"] = True
+        elif key in _OPTIONS[name] and key != "joint":
             options[key] = _value(word, key, value)
         else:
             known = ", ".join((*_OPTIONS[name], "lrs"))
@@ -124,6 +131,8 @@ def parse_lrs(text: str, option: str) -> tuple[float, ...]:
 
 def _value(word: str, key: str, text: str) -> Any:
     """An option's value: one of its words, a whole number, or a number."""
+    if key == "budget":  # a share or a time, checked with the other options
+        return text
     if key in _WORDS:
         if text not in _WORDS[key]:
             raise ConfigError(f"--methods {word}: {key}={text}; expected one of {', '.join(_WORDS[key])}")

@@ -37,10 +37,14 @@ def _search(result: Result) -> str:
         return "Learning rate: as given, without trials."
     seed = result.facts["seeds"][0]
     own = sorted({row.method for row in result.rows if row.lr is None})
-    text = (
-        f"Learning rate: {trials} trials for each method and training set, with seed {seed}; the best on val is taken."
-    )
-    return f"{text} Without trials, by its own rule: {', '.join(own)}." if own else text
+    text = f"Learning rate: {trials} trials for each method and training set with seed {seed}, the best on val taken."
+    if own:
+        text += f" Without trials, by its own rule: {', '.join(own)}."
+    for end, most in (("lowest", min), ("highest", max)):
+        rows = [row for row in result.rows if len(row.trials) > 1]
+        if at := [f"{row.method} on {row.shots}" for row in rows if row.lr == most(lr for lr, _ in row.trials if lr)]:
+            text += f" The {end} one tried was the best for {', '.join(at)}: a wider search may do better."
+    return text
 
 
 def _spread(result: Result) -> str:

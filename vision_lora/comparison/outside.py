@@ -23,8 +23,7 @@ from vision_lora.config import TrainConfig
 from vision_lora.datasets.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
-from vision_lora.detectors.load import load_detector
-from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.devices import pick_device
 from vision_lora.evaluation.measure import measure
 from vision_lora.outputs import write_json
@@ -73,7 +72,7 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
     val = dataset.splits["val"]
     result, _ = measure(detector, eval_loader(val, config.imgsz, config.batch), val, dataset.names, mode="general")
     curve = [float(row["metrics/mAP50-95(B)"]) for row in _rows(out)]
-    base = YoloDetector.load(config.model, fold=False).network
+    base = load_base(config.model, fold=False).network
     return Trained(
         weights=str(best.relative_to(folder)),
         adapter=False,

@@ -22,12 +22,13 @@ h1 { font-size: 1.55rem; line-height: 1.25 } h2 { font-size: 1.2rem; margin-top:
 code { background: var(--soft); padding: 2px 5px; font-size: .88em; overflow-wrap: anywhere }
 .wide { overflow-x: auto; margin: 12px 0 }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; min-width: 60% }
+td { white-space: nowrap }
 th, td { padding: 6px 12px; border-bottom: 1px solid var(--line); text-align: right; vertical-align: bottom }
 th { font-weight: 600; color: var(--faint) } th:first-child, td:first-child { text-align: left }
 tbody tr:hover { background: var(--soft) }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 20px }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: 10px }
-figure svg { width: 100%; height: auto; display: block } figcaption { color: var(--faint); font-size: .88rem }
+figure svg { width: 100%; height: auto; display: block }
 li { margin: 4px 0 } .note { color: var(--faint); font-size: .9rem; margin: 4px 0 }
 """
 
@@ -51,7 +52,7 @@ def _body(result: Result, figures: Mapping[str, Figure], captions: Mapping[str, 
         for name, figure in figures.items():
             label = html.escape(captions[name])
             picture = _own_names(svg(figure), name)
-            yield f'<figure role="img" aria-label="{label}">{picture}<figcaption>{label}</figcaption></figure>'
+            yield f'<figure role="img" aria-label="{label}">{picture}</figure>'
         yield "</div>"
     for shots in result.shots:
         yield f"<h2>{html.escape(tables.training_set(shots, result.of(shots)))}</h2>"

@@ -22,8 +22,7 @@ from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
-from vision_lora.detectors.load import load_detector
-from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.devices import make_fabric
 from vision_lora.evaluation.measure import measure
 from vision_lora.training.fit import fit
@@ -45,7 +44,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
     dataset = open_dataset(config.data)
     learner = peft_learner(config, dataset.names)
     detector, val = learner.detector, dataset.splits["val"]
-    plain = YoloDetector.load(config.model, fold=False)
+    plain = load_base(config.model, fold=False)
     plain.replace_classes(dataset.names)
     out = folder / "train"
     out.mkdir(exist_ok=True)
@@ -116,9 +115,9 @@ def train_peft(order: Order, folder: Path) -> Trained:
 
 def peft_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     """The base with PEFT's LoRA on the layers that our adapter would change, ready for training."""
-    detector = YoloDetector.load(config.model, fold=False)
+    detector = load_base(config.model, fold=False)
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
-    plan = YoloDetector.load(config.model).plan(len(names), rank=config.rank)
+    plan = load_base(config.model).plan(len(names), rank=config.rank)
     detector.replace_classes(names)
     layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
     options = peft.LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from itertools import zip_longest
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vision_lora.comparison.result import Result, Row
 
@@ -42,17 +41,19 @@ def svg(figure: Figure) -> str:
 def _by_parameters(result: Result) -> Figure:
     figure, axes = _figure("trained parameters", "mAP50-95")
     rows, style = result.of(result.largest), _styles(result)
-    for row in rows:
+    places = _side_by_side(rows)
+    for row, place in zip(rows, places, strict=True):
         mean, deviation = row.map50_95
         colour, marker = style[row.method]
-        axes.errorbar(
-            row.trainable_parameters, mean, deviation or 0, color=colour, marker=marker, ms=9, capsize=4, lw=1.6
+        axes.errorbar(place, mean, deviation or 0, color=colour, marker=marker, ms=9, capsize=4, lw=1.6)
+        axes.annotate(
+            row.method, (place, mean), (9, 0), textcoords="offset points", color=colour, fontweight="bold", va="center"
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: _count(number)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.2, y=0.25)
-    _label(axes, rows, style)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.25, y=0.2)
     _title(axes, "Accuracy against what is trained", f"{_set(result.largest)}; bars: standard deviation over seeds")
     return figure
 
@@ -69,9 +70,9 @@ def _by_pictures(result: Result) -> Figure:
     axes.set_xscale("log")
     ticks = sorted({round(row.images_per_class, 1) for row in result.rows})
     axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.legend(frameon=False)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:.3g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    figure.legend(loc="outside right upper", frameon=False)
     _title(axes, "Accuracy against training pictures", "bands: standard deviation over seeds")
     return figure
 
@@ -93,10 +94,10 @@ def _curves(result: Result) -> Figure:
             label=f"{row.method} (by its own measure)" if row.method.startswith("ultralytics") else row.method,
         )
         axes.fill_between(places, np.nanmin(values, 1), np.nanmax(values, 1), color=colour, alpha=0.12, lw=0)
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, 1.02)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(loc="outside right upper", frameon=False)
     _title(axes, "Learning curves", f"{_set(result.largest)}; mean over seeds, bands from lowest to highest")
     return figure
 
@@ -138,19 +139,11 @@ def _title(axes: Axes, title: str, note: str) -> None:
         axes.annotate(note, (0, 1), (0, 8), "axes fraction", "offset points", color=_GREY, fontsize=9.5)
 
 
-def _label(axes: Axes, rows: list[Row], style: Mapping[str, tuple[str, str]]) -> None:
-    """Names beside the points; where points are close their names alternate between above and below."""
-    ordered = sorted(rows, key=lambda row: (row.trainable_parameters, row.map50_95.mean))
-    for index, row in enumerate(ordered):
-        above = index % 2 == 0
-        axes.annotate(
-            row.method,
-            (row.trainable_parameters, row.map50_95.mean),
-            (9, 7 if above else -15),
-            textcoords="offset points",
-            color=style[row.method][0],
-            fontweight="bold",
-        )
+def _side_by_side(rows: list[Row]) -> list[float]:
+    """Where to draw each row: at its number of parameters, equal ones a little apart."""
+    equal = [[other.method for other in rows if other.trainable_parameters == row.trainable_parameters] for row in rows]
+    shifts = [same.index(row.method) - (len(same) - 1) / 2 for row, same in zip(rows, equal, strict=True)]
+    return [row.trainable_parameters * 1.09**shift for row, shift in zip(rows, shifts, strict=True)]
 
 
 def _styles(result: Result) -> dict[str, tuple[str, str]]:

@@ -163,7 +163,7 @@ def collect(grid: Grid, failed: Sequence[tuple[Cell, str]]) -> Result:
         scored = [(method, cells) for method, cells in done if cells]
         rows += _rows_of(grid, shots, scored)
     general = [
-        scored.general["base"]["map50_95"]
+        scored.general["base"]
         for method, shots in grid.each()
         for _, _, scored in _done(grid.finals(method, shots))
         if scored.general
@@ -221,7 +221,7 @@ def _row_of(
         to_first=to_first,
         to_best=to_best,
         keeps_classes=method.keeps_classes,
-        kept=statistics.fmean(g["kept"]["map50_95"] for g in general) if general else None,
+        kept=statistics.fmean(g["kept"] for g in general) if general else None,
         identical=all(g["identical"] for g in general) if general else None,
         trainable_parameters=trained[0].trainable_parameters,
         total_parameters=trained[0].total_parameters,
@@ -254,7 +254,7 @@ def command(config: CompareConfig) -> str:
         value = getattr(config, item.name)
         if value == item.default or item.name in ("out", "jobs", "workers", "device"):
             continue
-        if item.name in ("data", "retention"):
+        if item.name in ("data", "retention", "replay"):
             value = _short(value)
         elif item.name == "shots":
             value = ",".join(_short(entry) if entry.endswith(".txt") else entry for entry in value.split(","))

@@ -10,7 +10,19 @@ from pathlib import Path
 
 from vision_lora import __version__
 
-VERBS = ("train", "evaluate", "retention", "predict", "camera", "compare", "benchmark", "check", "export", "inspect")
+VERBS = (
+    "train",
+    "evaluate",
+    "retention",
+    "predict",
+    "camera",
+    "compare",
+    "benchmark",
+    "check",
+    "export",
+    "inspect",
+    "demo",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -401,3 +401,16 @@ class SourceConfig:
     zones: dict[str, list[list[float]]] | None = option(
         None, "polygons in which a defect counts, by name: corners as shares of the picture's width and height"
     )
+
+
+@dataclass(frozen=True)
+class DemoConfig(_Options):
+    """Make demo data: 240 synthetic factory pictures with boxes around their defects, and a conveyor video."""
+
+    out: str = option("data/demo", "folder for it; what was made there before with the same seed stays")
+    seed: int = option(0, "seed of everything: the same seed gives the same bytes on every machine")
+    exist_ok: bool = option(False, "make it anew even where it exists")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(self.seed >= 0, "seed", self.seed, "0 or more")

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter
 from vision_lora.detectors.base import Detector
+from vision_lora.errors import AdapterError
 from vision_lora.streaming.shelf import Shelf
 
 
@@ -30,7 +31,10 @@ class Attached:
             AdapterError: there is none of this name, or its file is broken.
         """
         file = self.shelf.file(name)
-        key = f"{name}@{file.stat().st_mtime_ns}"
+        try:
+            key = f"{name}@{file.stat().st_mtime_ns}"
+        except OSError as error:
+            raise AdapterError(f"{file}: no such adapter file ({error.strerror})") from None
         return key, None if self._keys.get(name) == key else load_adapter(file)
 
     def put_on(self, name: str, key: str, adapter: Adapter | None) -> None:

@@ -6,6 +6,7 @@ cost a decoder's time; errors of single packets; time limits on every read; and 
 
 from __future__ import annotations
 
+import errno
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -95,10 +96,13 @@ class NetworkFeed:
 
     def __init__(self, url: str, timeout: float, dropped: Dropped) -> None:
         self._dropped = dropped
+        began = time.monotonic()
         try:
             self._container = av.open(url, options=_OPTIONS, timeout=(timeout, timeout))
         except (av.error.FFmpegError, ValueError) as error:  # ValueError: no URL to FFmpeg at all
-            raise FeedLost(_cause(error)) from None
+            # An answer that was waited for in vain is "invalid data" to FFmpeg.
+            late = time.monotonic() - began >= 0.9 * timeout
+            raise FeedLost("timeout" if late else _cause(error)) from None
         if not self._container.streams.video:
             self.close()
             raise FeedLost("no video")
@@ -110,21 +114,22 @@ class NetworkFeed:
         context.options = {"err_detect": "explode"}
 
     def __iter__(self) -> Iterator[Grab]:
-        backlog, whole = Backlog(), True
+        backlog, gap = Backlog(), ""  # why the next keyframe has to be waited for
         packets = self._container.demux(self._stream)
         while True:
             asked = time.monotonic()
             packet = self._next(packets)
             now = time.monotonic()
             if backlog.behind(now - asked, now):
-                whole = False
-                self._dropped("behind")
+                gap = "behind"
+            elif packet.is_keyframe:
+                gap = ""
+            pictures = [] if gap else self._decode(packet)
+            if pictures is None:
+                gap = "corrupt"
+            if gap:
+                self._dropped(gap)
                 continue
-            if not whole and not packet.is_keyframe:
-                self._dropped("behind")
-                continue
-            pictures = self._decode(packet)
-            whole = pictures is not None
             for picture in pictures or ():
                 yield _NetworkGrab(picture, now)
 
@@ -145,12 +150,9 @@ class NetworkFeed:
         try:
             pictures: list[VideoFrame] = packet.decode()
         except av.error.FFmpegError:
-            self._dropped("corrupt")
             return None
-        if packet.is_corrupt or any(picture.is_corrupt for picture in pictures):
-            self._dropped("corrupt")
-            return None
-        return pictures
+        corrupt = packet.is_corrupt or any(picture.is_corrupt for picture in pictures)
+        return None if corrupt else pictures
 
 
 class UsbFeed:
@@ -243,4 +245,6 @@ _CAUSES: tuple[tuple[type[Exception], str], ...] = (
 
 def _cause(error: Exception) -> str:
     """One of a few words: an FFmpeg error's own text holds the URL."""
+    if isinstance(error, OSError) and error.errno == errno.EIO:  # how FFmpeg says that it understands nothing
+        return "broken"
     return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), "broken")

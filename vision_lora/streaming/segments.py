@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
 from fractions import Fraction
@@ -28,6 +29,8 @@ WAITING = 8  # pictures that wait to be recorded; the next ones are dropped, and
 TICK = 1000  # time stamps a second
 NAME = r"\d{8}T\d{9}Z-[\w.-]+\.mp4"
 CODEC = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+# Each fragment is complete in itself and is written at once: a kill costs the last second at most.
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
 CODEC_OPTIONS = (
     {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "threads": "1"} if CODEC == "libx264" else {}
 )
@@ -45,7 +48,8 @@ class Recorder(Worker):
         super().__init__("recorder")
         self._folder = folder
         self._dropped = dropped
-        self._queue: queue.Queue[tuple[Shot, NDArray[np.uint8], Detections] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[tuple[Shot, NDArray[np.uint8], Detections]] = queue.Queue(WAITING)
+        self._stopping = threading.Event()
         self._open: dict[str, _Segment] = {}
 
     def record(self, shot: Shot, picture: NDArray[np.uint8], found: Detections) -> None:
@@ -60,11 +64,16 @@ class Recorder(Worker):
 
     def stop(self) -> None:
         """Record what waits, finish all segments, end."""
-        self._queue.put(None)
+        self._stopping.set()
 
     def work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            shot, picture, found = item
+        while True:
+            try:
+                shot, picture, found = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                if self._stopping.is_set():
+                    break
+                continue
             try:
                 self._write(shot, draw_detections(picture, found))
             except (OSError, av.error.FFmpegError) as error:
@@ -101,7 +110,7 @@ class _Segment:
         self._shape = picture.shape
         self._keyframe_at = float("-inf")
         self._last = -1
-        self._file = av.open(str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"})
+        self._file = av.open(str(path), "w", format="mp4", options=FRAGMENTS)
         stream = self._file.add_stream(CODEC, options=CODEC_OPTIONS)
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = (side - side % 2 for side in picture.shape[:2])  # H.264 halves the colours

@@ -1,0 +1,154 @@
+"""What happens to real cameras: they are unplugged, hang, stall, send rubbish, change. The feed comes back by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.streaming.build import Network, RtspServer, need_rtsp, running, wait_until
+
+# A camera that is back gives a picture after: waiting for the next try, connecting, and the next keyframe.
+BACK_WITHIN = 1.0
+QUICK = {"timeout": 1.0, "max_backoff": 0.2, "freeze": 1.5}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rtsp() -> None:
+    need_rtsp()
+
+
+@pytest.fixture
+def camera() -> Iterator[RtspServer]:
+    with RtspServer() as server:
+        yield server
+
+
+def test_a_camera_that_is_killed_and_comes_back_ten_times() -> None:
+    camera = RtspServer()
+    with running(source=[{"url": camera.url, "name": "line"}], **QUICK) as at_work:
+        at_work.wait_for_picture("line")
+        process = psutil.Process()
+        waits, threads, descriptors = [], threading.active_count(), process.num_fds()
+        for _ in range(10):
+            camera.kill()
+            wait_until(lambda: at_work.read("line").state == "lost", what="noticed")
+            camera = RtspServer(camera.port)
+            waits.append(at_work.wait_for_picture("line"))
+        camera.kill()
+        wait_until(lambda: at_work.read("line").state == "lost")
+        wait_until(lambda: threading.active_count() <= threads, what="threads end")
+        # The servers' own pipes are closed by `kill`; the reader's connection is gone with the camera.
+        wait_until(lambda: process.num_fds() <= descriptors, what="descriptors are closed")
+        read = at_work.read("line")
+        assert read.connects == 11
+        assert read.losses["ended"] >= 10
+        assert read.losses["refused"] >= 10
+        assert at_work.kinds("line").count("lost") == 11
+        assert at_work.kinds("line").count("live") == 11
+    assert max(waits) <= BACK_WITHIN, waits
+
+
+def test_a_network_that_hangs_without_closing(camera: RtspServer) -> None:
+    with Network(camera.port) as network:
+        url = f"rtsp://127.0.0.1:{network.port}/line"
+        with running(source=[{"url": url, "name": "line"}], **QUICK) as at_work:
+            at_work.wait_for_picture("line")
+            network.mode = "hang"
+            wait_until(lambda: at_work.read("line").losses.get("timeout", 0) >= 2, what="noticed, and tried in vain")
+            network.mode = "pass"
+            assert at_work.wait_for_picture("line") <= BACK_WITHIN
+            at_work.wait_for_picture("line")
+            assert at_work.read("line").state == "live"
+
+
+def test_a_stall_of_five_seconds_needs_no_new_connection(camera: RtspServer) -> None:
+    with running(source=[{"url": camera.url, "name": "line"}], timeout=8.0) as at_work:
+        at_work.wait_for_picture("line")
+        os.kill(camera.process.pid, signal.SIGSTOP)
+        time.sleep(5)
+        before = at_work.received("line")
+        os.kill(camera.process.pid, signal.SIGCONT)
+        assert wait_until(lambda: at_work.received("line") > before, what="pictures again") <= BACK_WITHIN
+        assert at_work.read("line").connects == 1
+        assert not at_work.read("line").losses
+
+
+def test_corrupt_packets_are_dropped_counted_and_survived(camera: RtspServer) -> None:
+    with Network(camera.port) as network:
+        url = f"rtsp://127.0.0.1:{network.port}/line"
+        with running(source=[{"url": url, "name": "line"}], **QUICK) as at_work:
+            at_work.wait_for_picture("line")
+            network.mode = "corrupt"
+            wait_until(
+                lambda: at_work.read("line").dropped.get("corrupt", 0) + sum(at_work.read("line").losses.values()) >= 5,
+                seconds=30,
+                what="broken packets are noticed",
+            )
+            network.mode = "pass"
+            assert at_work.wait_for_picture("line", 20) <= BACK_WITHIN
+
+
+def test_a_picture_that_changes_its_size(camera: RtspServer) -> None:
+    with running(source=[{"url": camera.url, "name": "line"}], **QUICK) as at_work:
+        at_work.wait_for_picture("line")
+        for size in ((320, 240), (96, 64)):
+            camera.tell(f"size {size[0]}x{size[1]}")
+            wait_until(lambda size=size: at_work.read("line").size == size, what=str(size))
+            sight = at_work.service.view.newest
+            wait_until(lambda size=size: sight("line").picture.shape == (size[1], size[0], 3), what="detected")
+        assert at_work.read("line").connects == 1
+        resized = [event["size"] for event in at_work.service.journal.recent() if event["kind"] == "resized"]
+        assert resized == [[320, 240], [96, 64]]
+
+
+def test_a_frozen_picture_is_told_and_so_is_its_end(camera: RtspServer) -> None:
+    with running(source=[{"url": camera.url, "name": "line"}], **QUICK) as at_work:
+        at_work.wait_for_picture("line")
+        time.sleep(2)
+        assert at_work.read("line").state == "live"
+        camera.tell("freeze")
+        wait_until(lambda: at_work.read("line").state == "frozen", what="frozen")
+        assert at_work.service.health() == "degraded"
+        camera.tell("thaw")
+        assert wait_until(lambda: at_work.read("line").state == "live", what="live again") <= BACK_WITHIN
+        assert [kind for kind in at_work.kinds("line") if kind != "alarm"] == ["live", "frozen", "moving"]
+
+
+def test_a_wrong_password_is_tried_again_until_it_is_right() -> None:
+    with RtspServer(password="secret-7") as camera:
+        url = camera.url.replace("//", "//line:wrong-7@")
+        with running(source=[{"url": url, "name": "line"}], **QUICK) as at_work:
+            wait_until(lambda: at_work.read("line").losses.get("wrong password", 0) >= 3)
+            assert at_work.kinds("line") == ["lost"]
+            camera.kill()
+            with RtspServer(camera.port, password="wrong-7"):
+                assert at_work.wait_for_picture("line") <= BACK_WITHIN
+
+
+def test_three_cameras_keep_their_rate_while_a_fourth_is_dead() -> None:
+    """The fourth hangs, as a camera does whose processor has crashed: connections are taken and never answered."""
+    with RtspServer(fps=20) as camera, Network(camera.port) as network:
+        sources = [{"url": camera.url, "name": f"line-{number}"} for number in range(3)]
+        sources.append({"url": f"rtsp://127.0.0.1:{network.port}/line", "name": "fourth"})
+        with running(source=sources, **QUICK) as at_work:
+            for source in sources:
+                at_work.wait_for_picture(source["name"])
+
+            def rates() -> list[float]:
+                before = [at_work.read(f"line-{number}").detected for number in range(3)]
+                began = time.monotonic()
+                time.sleep(4)
+                span = time.monotonic() - began
+                return [(at_work.read(f"line-{number}").detected - before[number]) / span for number in range(3)]
+
+            healthy = rates()
+            network.mode = "hang"
+            wait_until(lambda: at_work.read("fourth").state == "lost", what="the fourth is lost")
+            alone = rates()
+            assert min(after / before for before, after in zip(healthy, alone, strict=True)) >= 0.95, (healthy, alone)

@@ -1,0 +1,319 @@
+"""Everything wired up: sources to alarms, switches while it runs, restarts, and failures that are not hidden."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.streaming.build import (
+    MjpegServer,
+    SquareFinder,
+    adapter_files,
+    draw_squares,
+    free_port,
+    running,
+    wait_until,
+    write_video,
+)
+from vision_lora.errors import AdapterError, ConfigError, DataError, WrongBaseError
+from vision_lora.streaming.events import read_events
+from vision_lora.streaming.pipeline import Result
+from vision_lora.streaming.service import Service
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapters")
+    return adapter_files(folder, line1=("scratch", "dent"), line2=("stain",), other=("foreign",))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two squares pass, one after the other: 60 pictures in 6 s."""
+    pictures = draw_squares(58)[:55] + draw_squares(5, fill=90)
+    return write_video(tmp_path_factory.mktemp("video") / "belt.mp4", pictures)
+
+
+def results_of(monkeypatch: pytest.MonkeyPatch) -> list[Result]:
+    """Every result that is judged, in order."""
+    results: list[Result] = []
+    judge = Service._judge
+
+    def noting(service: Service, result: Result) -> None:
+        judge(service, result)
+        results.append(result)
+
+    monkeypatch.setattr(Service, "_judge", noting)
+    return results
+
+
+def test_every_picture_of_a_file_is_detected_in_order_and_it_ends_by_itself(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = results_of(monkeypatch)
+    events, crops = tmp_path / "events.jsonl", tmp_path / "crops"
+    with running(source=[str(video)], events=str(events), crops=str(crops)) as at_work:
+        assert at_work.end() == 0
+        read = at_work.read("belt")
+    assert [result.shot.number for result in results] == list(range(60))
+    assert (read.received, read.detected, read.dropped, read.state) == (60, 60, {}, "ended")
+    told = list(read_events(events))
+    kinds = [event["kind"] for event in told]
+    assert (kinds[0], kinds[-1]) == ("started", "stopped")
+    assert sorted(kinds[1:-1]) == ["alarm", "alarm", "ended"]
+    alarm = told[1]
+    assert alarm["class"] == "square"
+    assert alarm["source"] == "belt"
+    assert alarm["picture"] == 1
+    assert alarm["file"] == "belt.mp4"
+    assert alarm["size"] == [160, 120]
+    assert np.abs(np.array(alarm["box"]) - [6, 40, 36, 70]).max() <= 3
+    close = cv2.imread(str(crops / alarm["crop"]))
+    assert close is not None
+    assert close.shape[0] == pytest.approx(51, abs=4)
+    assert told[-1]["alarms"] == read.alarms["square"] == 2
+
+
+def test_pictures_of_a_folder_stand_alone(tmp_path: Path) -> None:
+    for number, picture in enumerate(draw_squares(6)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    with running(source=[str(tmp_path)]) as at_work:
+        assert at_work.end() == 0
+        read = at_work.read(tmp_path.name)
+    assert read.alarms == {"square": 6}
+    assert read.dropped == {"unreadable": 1}
+
+
+def test_two_recordings_of_a_folder_are_two_scenes(tmp_path: Path) -> None:
+    """A defect at the end of one and at the same place at the beginning of the next is two defects."""
+    still = [draw_squares(1)[0]] * 10
+    for name in ("a", "b"):
+        write_video(tmp_path / f"{name}.mp4", still)
+    with running(source=[str(tmp_path)]) as at_work:
+        assert at_work.end() == 0
+        assert at_work.read(tmp_path.name).alarms == {"square": 2}
+
+
+def test_a_restart_repeats_nothing_and_another_recording_is_another(video: Path, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    for _ in range(2):
+        with running(source=[str(video)], events=str(events)) as at_work:
+            assert at_work.end() == 0
+    assert at_work.service.journal.repeated == 2
+    assert at_work.read("belt").alarms == {}
+    copy = tmp_path / "belt.mp4"
+    write_video(copy, draw_squares(30))
+    with running(source=[str(copy)], events=str(events)) as at_work:
+        assert at_work.end() == 0
+    alarms = [event["id"] for event in read_events(events) if event["kind"] == "alarm"]
+    assert len(alarms) == len(set(alarms)) == 3
+
+
+def test_sources_that_are_watched_with_the_same_share_a_batch(adapters: Path, tmp_path: Path) -> None:
+    detector = SquareFinder()
+    sources: list[Any] = []
+    for name, adapter in {"a": "line1", "b": "line1", "c": "line2"}.items():
+        file = write_video(tmp_path / f"{name}.mp4", draw_squares(30))
+        sources.append({"url": str(file), "adapter": str(adapters / f"{adapter}.safetensors")})
+    with running(detector, source=sources) as at_work:
+        assert at_work.end() == 0
+        alarms = {name: at_work.read(name).alarms for name in "abc"}
+    assert alarms == {"a": {"scratch": 1}, "b": {"scratch": 1}, "c": {"stain": 1}}
+    assert set(detector.batches) <= {1, 2}
+    assert detector.batches.count(2) > 20
+
+
+def test_an_adapter_is_switched_without_losing_a_picture(adapters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten pictures a second, twelve switches: none is dropped, and the next one is detected with the new adapter."""
+    results = results_of(monkeypatch)
+    pictures = draw_squares(40)
+    with (
+        MjpegServer(lambda number: pictures[number % 40], fps=10) as camera,
+        running(
+            source=[{"url": camera.url, "name": "line", "adapter": str(adapters / "line1.safetensors")}],
+            adapters=str(adapters),
+        ) as at_work,
+    ):
+        at_work.wait_for_picture("line")
+        for turn in range(12):
+            name, learned = (("line2", {"square", "stain"}), ("line1", {"square", "scratch"}))[turn % 2]
+            at_work.service.change("line", adapter=name)
+            switched = len(results)
+            wait_until(lambda switched=switched: len(results) >= switched + 4, what="pictures after the switch")
+            # One may have been on its way through the detector when the switch was made.
+            for result in results[switched + 1 : switched + 4]:
+                assert result.choice.adapter == name
+                assert {result.found.name(i) for i in range(len(result.found))} == learned
+        assert at_work.read("line").dropped == {}
+        numbers = [result.shot.number for result in results]
+        assert numbers == list(range(len(numbers)))
+        assert at_work.kinds("line").count("switched") == 12
+        detector = at_work.service.attached.detector
+        assert len(detector.adapters.adapters) == 1, "an adapter that nobody uses is taken off"
+
+
+def test_what_cannot_be_chosen_changes_nothing(adapters: Path) -> None:
+    still = draw_squares(1)[0]
+    with (
+        MjpegServer(lambda number: still, fps=20) as camera,
+        running(
+            source=[{"url": camera.url, "name": "line", "adapter": str(adapters / "line1.safetensors")}],
+            adapters=str(adapters),
+        ) as at_work,
+    ):
+        before = at_work.service.detecting.choices["line"]
+        (adapters / "broken.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{broken}")
+        cases: list[tuple[str, dict[str, Any], type[Exception], str]] = [
+            ("line", {"adapter": "../line1"}, AdapterError, "no adapter '../line1'"),
+            ("line", {"adapter": "broken"}, AdapterError, "broken"),
+            ("line", {"adapter": "other"}, WrongBaseError, "another base"),
+            ("line", {"confidence": 3}, ConfigError, "confidence"),
+            ("gone", {"confidence": 0.3}, ConfigError, "no source 'gone'"),
+            ("line", {"adapter": None, "mode": "defects"}, ConfigError, "expected an adapter"),
+        ]
+        for source, changes, kind, message in cases:
+            with pytest.raises(kind, match=message):
+                at_work.service.change(source, **changes)
+            assert at_work.service.detecting.choices["line"] == before
+        (adapters / "broken.safetensors").unlink()
+        at_work.wait_for_picture("line")
+        assert at_work.service.change("line", adapter=None).mode == "both"
+        assert at_work.service.change("line", thresholds={"square": 0.9}).threshold("square") == 0.9
+
+
+def test_an_adapter_that_was_trained_again_is_read_again(adapters: Path, tmp_path: Path) -> None:
+    folder = adapter_files(tmp_path / "own", line=("old",))
+    still = draw_squares(1)[0]
+    with (
+        MjpegServer(lambda number: still, fps=20) as camera,
+        running(source=[{"url": camera.url, "name": "line", "adapter": str(folder / "line.safetensors")}]) as at_work,
+    ):
+        at_work.wait_for_picture("line")
+        assert at_work.service.attached.classes("line") == ("old",)
+        adapter_files(folder, line=("new", "newer"))
+        at_work.service.change("line", adapter="line")
+        assert at_work.service.attached.classes("line") == ("new", "newer")
+
+
+def test_a_choice_outlives_a_kill_until_the_configuration_says_something_else(adapters: Path, tmp_path: Path) -> None:
+    still = draw_squares(1)[0]
+    with MjpegServer(lambda number: still, fps=20) as camera:
+        given = {"url": camera.url, "name": "line", "adapter": str(adapters / "line1.safetensors")}
+        options: dict[str, Any] = {"adapters": str(adapters), "events": str(tmp_path / "events.jsonl")}
+        with running(source=[given], **options) as at_work:
+            at_work.wait_for_picture("line")
+            chosen = at_work.service.change("line", adapter="line2", confidence=0.4)
+        with running(source=[given], **options) as at_work:
+            assert at_work.service.detecting.choices["line"] == chosen
+        with running(source=[{**given, "confidence": 0.5}], **options) as at_work:
+            assert at_work.service.detecting.choices["line"].adapter == "line1"
+        (tmp_path / "events.state.json").write_text('{"line": {"configured": 3')
+        with running(source=[given], **options) as at_work:
+            assert at_work.service.detecting.choices["line"].adapter == "line1"
+
+
+def test_a_detector_that_is_too_slow_drops_old_pictures_and_keeps_the_newest() -> None:
+    still = draw_squares(1)[0]
+    with (
+        MjpegServer(lambda number: still, fps=50) as camera,
+        running(SquareFinder(delay=0.1), source=[{"url": camera.url, "name": "line"}]) as at_work,
+    ):
+        at_work.wait_for_picture("line")
+        time.sleep(3)
+        read = at_work.read("line")
+    assert 7 < read.fps < 10.5
+    assert read.dropped["busy"] > 60
+    assert read.latency[2] < 0.4, "older than one detection and one picture"
+
+
+def test_memory_of_results_is_bounded() -> None:
+    """The judging thread stands still: the detector waits instead of filling memory with pictures."""
+    still, go = draw_squares(1)[0], threading.Event()
+    with (
+        MjpegServer(lambda number: still, fps=100) as camera,
+        running(source=[{"url": camera.url, "name": "line"}]) as at_work,
+    ):
+        at_work.wait_for_picture("line")
+        judge = at_work.service.judging
+        judge._judge = lambda result: go.wait(30)  # type: ignore[method-assign, assignment]
+        time.sleep(1)
+        detected = len(at_work.service.attached.detector.batches)
+        time.sleep(1)
+        assert len(at_work.service.attached.detector.batches) == detected
+        assert at_work.service.detecting.results.full()
+        assert at_work.received("line") > 100
+        go.set()
+
+
+def test_a_failure_of_a_thread_ends_the_service_with_it(video: Path) -> None:
+    class Broken(SquareFinder):
+        def predict(self, *args: Any, **options: Any) -> Any:
+            if len(self.batches) > 3:
+                raise RuntimeError("the graphics card fell off the bus")
+            return super().predict(*args, **options)
+
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="fell off the bus"), running(Broken(), source=[str(video)]) as at_work:
+        at_work.end()
+    assert time.monotonic() - began < 25
+
+
+def test_a_source_that_never_gave_a_picture_is_exit_code_1() -> None:
+    with running(source=[{"url": f"rtsp://127.0.0.1:{free_port()}/", "name": "gone"}]) as at_work:
+        wait_until(lambda: at_work.read("gone").state == "lost")
+        assert at_work.service.health() == "degraded"
+        at_work.stop.set()
+        assert at_work.end() == 1
+
+
+def test_mistakes_before_anything_begins(tmp_path: Path, adapters: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", draw_squares(2))
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"source": [str(tmp_path / "gone.mp4")]}, DataError, "no such file or folder"),
+        ({"source": [str(video)], "adapters": str(tmp_path / "gone")}, ConfigError, "no such folder"),
+        ({"source": [str(video)], "adapter": str(tmp_path / "gone.safetensors")}, AdapterError, "no such adapter"),
+        ({"source": [str(video)], "adapter": str(adapters / "other.safetensors")}, WrongBaseError, "another base"),
+        ({"source": [str(video)], "crops": str(video)}, ConfigError, "--crops"),
+        ({"source": [str(video)], "segments": str(video)}, ConfigError, "--segments"),
+        ({"source": [str(video)], "events": str(tmp_path)}, ConfigError, "--events"),
+    ]
+    for options, kind, message in cases:
+        with pytest.raises(kind, match=message), running(**options):
+            pass
+
+
+def test_a_video_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 40)
+    with (
+        pytest.raises(DataError, match="not a readable video"),
+        running(source=[str(tmp_path / "noise.mp4")]) as at_work,
+    ):
+        at_work.end()
+
+
+def test_segments_hold_every_picture_of_a_file(video: Path, tmp_path: Path) -> None:
+    with running(source=[str(video)], segments=str(tmp_path / "segments")) as at_work:
+        assert at_work.end() == 0
+    (file,) = (tmp_path / "segments").iterdir()
+    capture = cv2.VideoCapture(str(file))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 60
+    capture.release()
+
+
+def test_the_state_file_is_whole(adapters: Path, tmp_path: Path) -> None:
+    still = draw_squares(1)[0]
+    with (
+        MjpegServer(lambda number: still, fps=20) as camera,
+        running(source=[{"url": camera.url, "name": "line"}], events=str(tmp_path / "events.jsonl")) as at_work,
+    ):
+        at_work.wait_for_picture("line")
+        at_work.service.change("line", confidence=0.6)
+    assert json.loads((tmp_path / "events.state.json").read_text())["line"]["chosen"]["confidence"] == 0.6

@@ -38,7 +38,7 @@ from vision_lora.training.budget import choose_layers
 from vision_lora.training.fit import Listener, Silent, fit
 from vision_lora.training.methods import TEACHER, make_learner
 from vision_lora.training.objective import Objective, Task
-from vision_lora.training.retain import Retaining
+from vision_lora.training.retain import Retaining, start_quietly
 
 
 class Audience(Listener, Protocol):
@@ -93,6 +93,8 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     if config.joint and adapter is not None:
         replay = _replay_loader(config, train_samples, len(batches), fabric)
         teacher = None if config.on is None else TEACHER
+        if teacher is None and out is None:  # a run that goes on has its factors already
+            start_quietly(detector, adapter, replay, batches)
         objective = Retaining(detector, replay, config.retain_weight, teacher)
     val_batches = eval_loader(val_samples, config.imgsz, config.batch)
     if fabric.is_global_zero:

@@ -62,8 +62,7 @@ def run(config: CompareConfig, console: Console) -> int:
         table = Table("method", "mAP50-95", "mAP50", "less the first, 95 %", "trains", "base's classes", box=None)
         for row in result.of(shots):
             scores = tables.value(row.map50_95), tables.value(row.map50), tables.gap(row.to_first)
-            kept = tables.kept(row) if result.base_kept is not None else "kept" if row.keeps_classes else tables.LOST
-            table.add_row(row.method, *scores, f"{row.trainable_parameters:,}", kept)
+            table.add_row(row.method, *scores, f"{row.trainable_parameters:,}", tables.kept(row))
         console.print(f"\n{tables.training_set(shots, result.of(shots))}", markup=False)
         console.print(table)
     console.print(f"\n{advice(result)}", markup=False)

@@ -6,6 +6,7 @@ from vision_lora.comparison.result import Result, Row
 
 LEVEL = 0.005  # mAP50-95: a smaller difference decides nothing, whatever its interval
 UNSURE = 0.02  # up to here methods are level where the pictures cannot tell them apart
+KEPT = 0.02  # the base's classes are kept where their mAP50-95 falls by no more
 
 
 def advice(result: Result) -> str:
@@ -20,20 +21,20 @@ def advice(result: Result) -> str:
         return "No run is finished, so nothing can be said."
     if len(rows) == 1:
         return f"Only one method was run: {rows[0].method} reaches {_score(rows[0])}."
-    best = max(rows, key=lambda row: row.map50_95.mean)
+    best = next(row for row in rows if row.to_best is None)
     level = [row for row in rows if _is_level(row)]
-    taken = min(level, key=lambda row: (not row.keeps_classes, row.trainable_parameters, -row.map50_95.mean))
+    kept = {row.method: _keeps(row, result.base_kept) for row in rows}
+    taken = min(level, key=lambda row: (not kept[row.method], row.trainable_parameters, -row.map50_95.mean))
     reasons = []
-    if taken is best:
+    if taken.to_best is None:
         runner = max((row for row in rows if row is not best), key=lambda row: row.map50_95.mean)
         reasons.append(f"it has the highest mAP50-95, {_score(taken)} ({runner.method} follows with {_score(runner)})")
     else:
-        assert taken.to_best is not None, "it is not the best one"
         difference, low, high = taken.to_best
         gap = f"{difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
         reasons.append(f"its mAP50-95, {_score(taken)}, is level with the best, {best.method}'s {_score(best)} ({gap})")
-    lost = [row.method for row in level if not row.keeps_classes]
-    if taken.keeps_classes:
+    lost = [row.method for row in level if not kept[row.method]]
+    if kept[taken.method]:
         others = f", which {_and(lost)} lose{'s' if len(lost) == 1 else ''}" if lost else ""
         reasons.append(f"it keeps the base's {result.facts['base_classes']} classes{others}")
     share = taken.trainable_parameters / taken.total_parameters
@@ -53,6 +54,13 @@ def _is_level(row: Row) -> bool:
     if row.to_best is None or row.to_best.difference > -LEVEL:
         return True
     return row.to_best.difference > -UNSURE and row.to_best.high >= 0
+
+
+def _keeps(row: Row, base: float | None) -> bool:
+    """Whether the base's classes stay: as measured, or by construction, where two passes leave the base as it is."""
+    if row.kept is None or base is None:
+        return row.keeps_classes and not row.joint
+    return row.kept >= base - KEPT
 
 
 def _score(row: Row) -> str:

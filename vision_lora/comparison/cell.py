@@ -6,9 +6,7 @@ it is killed.
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from vision_lora.cli import run_verb
+from vision_lora.comparison import leash
 from vision_lora.comparison.cells import Order, Scored, Trained, read_json
 from vision_lora.config import Mode, TrainConfig, option
 from vision_lora.datasets.loader import eval_loader
@@ -44,7 +43,7 @@ class CellConfig:
 def run(config: CellConfig, _: Console) -> None:
     """Do what is not done yet."""
     if config.leashed:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        leash.hold()
     folder = Path(config.folder)
     order = Order.read(folder)
     values = read_json(folder / "trained.json")
@@ -140,14 +139,6 @@ def load_detections(path: Path, names: Sequence[str]) -> list[Detections]:
         Detections(boxes, scores, classes.astype(np.int64), tuple(names), 0)
         for boxes, scores, classes in zip(*parts, strict=True)
     ]
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of standard input, which comes when the parent ends, however it ends."""
-    # os.read holds no lock of Python's own that a forked loader process could wait for.
-    while os.read(0, 1):
-        pass
-    os._exit(130)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

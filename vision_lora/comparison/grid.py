@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -213,7 +214,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 def _claimed(grid: Grid) -> Iterator[None]:
     """The grid's folder, for this process alone, once it is sure that its cells are of the same options."""
     root, file = grid.root, grid.root / "grid.json"
-    if root.exists() and not file.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and not file.exists() and (not root.is_dir() or set(os.listdir(root)) - {".lock"}):
         raise ConfigError(f"--out {root}: holds something that is no comparison; give another folder")
     try:
         root.mkdir(parents=True, exist_ok=True)

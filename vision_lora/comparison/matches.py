@@ -1,7 +1,8 @@
 """COCO's matching of detections with ground truth, kept in a form from which mAP of any resample follows quickly.
 
 For each resample pycocotools would match anew, though a match depends on one picture alone. Here each picture is
-matched once; a resample only weighs the pictures. Tests hold the result against pycocotools.
+matched once; a resample only weighs the pictures. The result is pycocotools' own (tests hold the two together), but for
+detections of one class with equal scores in one picture, whose order among its copies is another.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ class Row:
         map50: likewise.
         to_first: map50_95 less that of the first method; None for the first.
         to_best: map50_95 less that of the best method on this training set; None for the best.
-        keeps_classes: whether the base's own classes stay.
+        keeps_classes: whether the base's own classes can still be asked for.
+        joint: whether one pass detects them and the new ones.
         kept: mAP50-95 of those on the retention pictures; None where it was not measured.
         identical: whether all their detections are the base's to the bit.
         trainable_parameters: numbers that training changed.
@@ -91,6 +92,7 @@ class Row:
     to_first: Interval | None
     to_best: Interval | None
     keeps_classes: bool
+    joint: bool
     kept: float | None
     identical: bool | None
     trainable_parameters: int
@@ -221,6 +223,7 @@ def _row_of(
         to_first=to_first,
         to_best=to_best,
         keeps_classes=method.keeps_classes,
+        joint=method.joint,
         kept=statistics.fmean(g["kept"] for g in general) if general else None,
         identical=all(g["identical"] for g in general) if general else None,
         trainable_parameters=trained[0].trainable_parameters,
@@ -252,14 +255,14 @@ def command(config: CompareConfig) -> str:
     words = ["python -m vision_lora.compare"]
     for item in fields(config):
         value = getattr(config, item.name)
-        if value == item.default or item.name in ("out", "jobs", "workers", "device"):
-            continue
-        if item.name in ("data", "retention", "replay"):
+        if value is not None and item.name in ("data", "retention", "replay"):
             value = _short(value)
-        elif item.name == "shots":
-            value = ",".join(_short(entry) if entry.endswith(".txt") else entry for entry in value.split(","))
         elif item.name in ("model", "augment"):
             value = Path(value).name
+        elif item.name == "shots":
+            value = ",".join(_short(entry) if entry.endswith(".txt") else entry for entry in value.split(","))
+        if value == item.default or item.name in ("out", "jobs", "workers", "device"):
+            continue
         flag = "--" + item.name.replace("_", "-")
         words.append(flag if value is True else f"{flag} {value}")
     return " ".join(words)

@@ -139,8 +139,10 @@ def gap(interval: Interval | None) -> str:
 
 def kept(row: Row) -> str:
     """What is left of the base's classes."""
-    if row.kept is None:
+    if not row.keeps_classes:
         return LOST
+    if row.kept is None:  # two passes leave the base as it is, one does not
+        return "not measured" if row.joint else "kept"
     return f"{row.kept:.3f}{', to the bit' if row.identical else ''}"
 
 

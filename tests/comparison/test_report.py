@@ -1,0 +1,145 @@
+"""Report, page and tables of a made-up result: every number is there, and the page needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.comparison.build import result, row
+from vision_lora.comparison import tables
+from vision_lora.comparison.notes import notes
+from vision_lora.comparison.report import write_report
+from vision_lora.comparison.result import Result
+from vision_lora.comparison.stats import Interval
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report")
+    write_report(result(), out)
+    return out
+
+
+def test_the_report_leaves_its_files(folder: Path) -> None:
+    plots = {"accuracy_parameters.png", "accuracy_pictures.png", "learning_curves.png", "retention.png"}
+    files = {f"compare.{ending}" for ending in ("md", "html", "csv", "json")}
+    assert {file.name for file in folder.iterdir()} == plots | files
+    for plot in plots:
+        with Image.open(folder / plot) as image:
+            assert image.width > 800
+            assert len(image.convert("RGB").getcolors(1 << 20) or []) > 20
+
+
+def test_plots_are_made_only_of_what_is_there(tmp_path: Path) -> None:
+    rows = [row("lora", (0.4,), to_best=Interval(-0.01, -0.02, 0)), row("full", (0.41,))]
+    write_report(replace(result(rows), base_kept=None), tmp_path)
+    assert {file.stem for file in tmp_path.glob("*.png")} == {"accuracy_parameters", "learning_curves"}
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    write_report(result([]), nothing)
+    assert "No run is finished" in (nothing / "compare.md").read_text()
+    assert not list(nothing.glob("*.png"))
+
+
+def test_markdown_has_every_method_with_its_numbers(folder: Path) -> None:
+    text = (folder / "compare.md").read_text()
+    assert "| lora | 0.415 ± 0.007 | 0.623 ± 0.011 | - | 0.001 | 0.444, to the bit |" in text
+    assert "| **full** | 0.420 ± 0.000 | 0.630 ± 0.000 | +0.005 (-0.010 to +0.020) | 0.001 | lost |" in text
+    assert "| ultralytics | 0.385 ± 0.007 |" in text
+    assert "| lora | 284,194 (10.8%) | 1.17 | 0.2 | 75 | 10.00 | 1900 | 400 |" in text
+    assert "## 10 a class (21 pictures)" in text
+    assert "0.0005: 0.3000, **0.001: 0.4000**, 0.002: 0.3500" in text
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]*)\)", text):
+        assert (folder / picture).is_file()
+
+
+def test_json_is_read_back_as_it_was(folder: Path) -> None:
+    values = json.loads((folder / "compare.json").read_text())
+    assert values.pop("advice").startswith("Take lora")
+    again = Result.from_json(values)
+    assert json.dumps(again.to_json()) == json.dumps(result().to_json())
+    assert again.rows[1].to_first == result().rows[1].to_first
+    assert again.of("10")[0].map50_95.deviation == result().of("10")[0].map50_95.deviation
+
+
+def test_csv_has_a_line_a_run(folder: Path) -> None:
+    rows = list(csv.DictReader((folder / "compare.csv").open()))
+    assert len(rows) == 2 * 3 * 2
+    first = rows[0]
+    assert (first["method"], first["training_set"], first["seed"], first["map50_95"]) == ("lora", "10", "0", "0.41")
+    assert (first["map50_95 scratch"], first["map50_95 dent"]) == ("0.41", "")
+
+
+class _Page(HTMLParser):
+    """Collects what a page would load, its ids, and whether its elements are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.used: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "path", "use", "rect"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "data"):
+                (self.used if (value or "").startswith("#") else self.loads).append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+            self.used += re.findall(r"url\((#[^)]+)\)", value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone(folder: Path) -> None:
+    text = (folder / "compare.html").read_text()
+    page = _Page()
+    page.feed(text)
+    assert page.loads == []
+    assert not re.search(r"@import|<script|<link|url\((?!#)", text)
+    assert page.open == []
+    assert len(set(page.ids)) == len(page.ids)
+    assert {name[1:] for name in page.used} <= set(page.ids)
+    assert text.count("<svg") == 4
+    assert "<strong>full</strong>" in text
+
+
+def test_names_from_outside_are_no_markup(tmp_path: Path) -> None:
+    evil = replace(result(), title="<script>alert(1)</script>", problems=["<img src=x onerror=alert(1)>"])
+    write_report(evil, tmp_path)
+    text = (tmp_path / "compare.html").read_text()
+    assert "<script" not in text
+    assert "<img" not in text
+
+
+def test_notes_say_what_weakens_the_numbers() -> None:
+    assert not any("no test split" in note for note in notes(result()))
+    assert any("no test split" in note for note in notes(result(scored="val")))
+    assert any("2 runs side by side" in note for note in notes(result(jobs=2)))
+    text = " ".join(notes(result()))
+    assert "3 trials for each method and training set with seed 0" in text
+    assert "by its own rule: ultralytics" in text
+    edge = result([row("lora", (0.4,), lr=0.002), row("full", (0.4,))])
+    assert "The highest one tried was the best for lora on all" in " ".join(notes(edge))
+    single = result([row("lora", (0.4,), trials=[(0.001, 0.4)])], seeds=[0])
+    assert "as given, without trials" in " ".join(notes(single))
+    assert "One seed." in " ".join(notes(single))
+
+
+def test_what_is_left_in_words() -> None:
+    assert tables.kept(row("lora", (0.4,))) == "0.444, to the bit"
+    assert tables.kept(row("lora", (0.4,), kept=None, identical=None)) == "kept"
+    assert tables.kept(row("lora:joint", (0.4,), joint=True, kept=None, identical=None)) == "not measured"
+    assert tables.kept(row("lora:joint", (0.4,), joint=True, kept=0.43, identical=False)) == "0.430"
+    assert tables.kept(row("full", (0.4,))) == "lost"

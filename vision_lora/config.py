@@ -109,7 +109,9 @@ class TrainConfig(_Options):
         "adapt the layers that matter most within 5% of the parameters, or 1.5x the time of one pass in both passes",
     )
     joint: bool = option(False, "one pass for old and new classes; an adapter keeps the old ones by self-distillation")
-    replay: str | None = option(None, "folder of pictures, no labels needed, that show what a joint pass has to keep")
+    replay: str | None = option(
+        None, "folder of pictures, no labels needed, that a joint pass stays the same on; default: drawn ones"
+    )
     retain_weight: float = option(1.0, "weight of staying as before against learning the new classes, in a joint pass")
     on: str | None = option(None, "adapter file to go on from: its classes stay in a joint pass, else a warm start")
     epochs: int = option(20, "passes over the training pictures")

@@ -22,6 +22,7 @@ from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.plan import Plan
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
+from vision_lora.datasets.leaves import leaves
 from vision_lora.datasets.loader import TrainLoader, eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset, open_pictures
 from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
@@ -39,6 +40,8 @@ from vision_lora.training.fit import Listener, Silent, fit
 from vision_lora.training.methods import TEACHER, make_learner
 from vision_lora.training.objective import Objective, Task
 from vision_lora.training.retain import Retaining, start_quietly
+
+LEAVES = 128  # drawn pictures that stand in where a joint run has none to replay
 
 
 class Audience(Listener, Protocol):
@@ -91,7 +94,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     detector, adapter, mode = learner.detector, learner.adapter, learner.mode
     objective: Objective = Task(detector, len(detector.names) - len(dataset.names) if adapter is None else 0)
     if config.joint and adapter is not None:
-        replay = _replay_loader(config, train_samples, len(batches), fabric)
+        replay = _replay_loader(config, len(batches), fabric)
         teacher = None if config.on is None else TEACHER
         if teacher is None and out is None:  # a run that goes on has its factors already
             start_quietly(detector, adapter, replay, batches)
@@ -178,9 +181,9 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     return Summary(out, files["best"], values)
 
 
-def _replay_loader(config: TrainConfig, defects: Sequence[Sample], steps: int, fabric: Fabric) -> TrainLoader:
-    """Pictures that show what has to be kept, as many batches an epoch as training has."""
-    samples = defects if config.replay is None else open_pictures(config.replay)
+def _replay_loader(config: TrainConfig, steps: int, fabric: Fabric) -> TrainLoader:
+    """Pictures that show what has to be kept, or for want of any dead leaves; as many batches as training has."""
+    samples = leaves(LEAVES, config.imgsz, config.seed) if config.replay is None else open_pictures(config.replay)
     batch = max(config.devices, config.batch // 2)
     return train_loader(
         samples,

@@ -81,7 +81,7 @@ def dent(rng: np.random.Generator, lay: float) -> Mark:
     """A smooth hollow from a blow, with a low rim: seen by the light on its sides alone."""
     radius = float(np.clip(rng.lognormal(2.85, 0.35), 9, 42))
     radii = (radius, radius * rng.uniform(0.55, 1.0))
-    side = math.ceil(2.9 * radius) + 4
+    side = math.ceil(3.6 * radius) + 4
     r, angles = ellipse((side, side), (side / 2, side / 2), radii, lay + rng.uniform(0, math.pi))
     # Out of round at the rim only: at the middle it would crease the bowl like a cut gem.
     r = r / (1 + (outline(rng, angles, 0.14, orders=3) - 1) * np.minimum(r, 1) ** 2)
@@ -96,7 +96,7 @@ def stain(rng: np.random.Generator, lay: float) -> Mark:
     """Colour without height: rust, dried water, oil or coolant."""
     radius = float(np.clip(rng.lognormal(3.15, 0.4), 11, 60))
     radii = (radius, radius * rng.uniform(0.45, 1.0))
-    side = math.ceil(4.2 * radius) + 6
+    side = math.ceil(4.6 * radius) + 6
     r, angles = ellipse((side, side), (side / 2, side / 2), radii, lay + rng.uniform(-0.5, 0.5))
     kind = rng.choice(["rust", "water", "oil", "coolant"])
     ragged = {"rust": 0.24, "water": 0.03, "oil": 0.045, "coolant": 0.035}[kind]

@@ -69,7 +69,7 @@ def oil_film(rng: np.random.Generator, piece: Relief) -> Lookalike:
     thick = fractal(rng, shape, max(shape) * 0.6, 3, 0.4) + rng.uniform(-0.2, 0.6)
     wet = step(thick, -0.9, 0.9)
     phases = 5.0 * thick[..., None] + np.array([0.0, 0.8, 1.7])
-    paint = -0.22 * wet[..., None] * np.array([0.8, 0.9, 1.1]) + 0.035 * (wet * (1 - wet))[..., None] * np.sin(phases)
+    paint = -0.35 * wet[..., None] * np.array([0.8, 0.9, 1.1]) + 0.06 * (wet * (1 - wet))[..., None] * np.sin(phases)
     return _mark(np.zeros(shape), paint, 0.35 * wet), False
 
 

@@ -35,6 +35,10 @@ class Relief:
             self.height[window], self.albedo[window], self.gloss[window], self.lay[window], self.along, self.across
         )
 
+    def copy(self) -> Relief:
+        """Another piece like it, for what `paste` may change."""
+        return Relief(self.height.copy(), self.albedo.copy(), self.gloss.copy(), self.lay, self.along, self.across)
+
     def paste(self, window: Window, part: Relief) -> None:
         """Write a part back in its place."""
         self.height[window] = part.height

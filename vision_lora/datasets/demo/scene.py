@@ -17,6 +17,10 @@ from vision_lora.datasets.demo.noise import Array
 from vision_lora.datasets.demo.relief import Relief, Window
 from vision_lora.datasets.demo.surfaces import SURFACES
 
+# How well defects can be seen, the one dial of how hard the data is: the change they make, in units of the roughness of
+# the metal around them; median, and spread of its logarithm.
+CONTRAST, SPREAD = 1.65, 0.5
+
 # A change that the eye tells from the texture around it, of full scale: the least that is boxed.
 VISIBLE = 0.03
 
@@ -62,10 +66,19 @@ class Stage:
         return self.picture.shape[0], self.picture.shape[1]
 
     def look(self, relief: Relief, window: Window) -> Array:
-        """How a part would look, without noise, (h, w, 3)."""
+        """How a part would look if it were alone, without noise, (h, w, 3)."""
         middle = (self.shape[0] / 2, self.shape[1] / 2)
         origin = (window[0].start, window[1].start)
         return self.camera.develop(shade(relief, self.light, origin, middle), window)
+
+    def look_at(self, window: Window) -> Array:
+        """How a part of the piece looks now, without noise, (h, w, 3): its edges as their surroundings make them."""
+        wide = (_wider(window[0], self.shape[0]), _wider(window[1], self.shape[1]))
+        seen = self.look(self.relief.cut(wide), wide)
+        return seen[
+            window[0].start - wide[0].start : window[0].stop - wide[0].start,
+            window[1].start - wide[1].start : window[1].stop - wide[1].start,
+        ]
 
     def moved_to(self, relief: Relief) -> Stage:
         """The same lamps and camera over another piece, of the same height and at most the same width."""
@@ -100,7 +113,7 @@ class Stage:
             place = rng.uniform(0.06, 0.94, 2) * self.shape
             lay = float(self.relief.lay[int(place[0]), int(place[1])])
             mark = DEFECTS[kind](rng, lay)
-            wanted = clear * rng.lognormal(0.5, 0.5)
+            wanted = clear * CONTRAST * rng.lognormal(0.0, SPREAD)
             put = self._fit(mark, place, 1.0 if whole else 0.8)
             if put is None:
                 continue
@@ -150,12 +163,14 @@ class Stage:
             if abs(better - strength) < 0.05 * strength:
                 break
             strength = better
-        after = self.look(mark.on(part, strength), window)
-        change = cv2.blur(np.abs(after - before).mean(2), (3, 3))
-        mask = visible(change, mark.core, max(VISIBLE, 0.5 * rough))
-        if mask.sum() < 0.25 * mark.core.sum() or mask.sum() < 20:
-            return None
+        sound = part.copy()
         self.relief.paste(window, mark.on(part, strength))
+        after = self.look_at(window)
+        change = cv2.blur(np.abs(after - before).mean(2), (3, 3))
+        mask = visible(change, mark.core, max(VISIBLE, 0.35 * rough))
+        if mask.sum() < 0.25 * mark.core.sum() or mask.sum() < 20:
+            self.relief.paste(window, sound)
+            return None
         self.picture[window] = after
         everywhere = np.zeros(self.shape, bool)
         everywhere[window] = mask
@@ -164,6 +179,11 @@ class Stage:
         rows, columns = np.flatnonzero(everywhere.any(1)), np.flatnonzero(everywhere.any(0))
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         return Found(kind, box, everywhere)
+
+
+def _wider(part: slice, end: int) -> slice:
+    """A range with what its ends depend on: slopes and blurs reach 14 pixels."""
+    return slice(max(part.start - 14, 0), min(part.stop + 14, end))
 
 
 def visible(change: Array, core: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
@@ -175,7 +195,7 @@ def visible(change: Array, core: NDArray[np.bool_], least: float) -> NDArray[np.
         least: the smallest change that can be seen.
     """
     near = cv2.dilate(core.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    seen = near & (change > max(least, 0.22 * float(np.percentile(change[core], 90))))
+    seen = near & (change > max(least, 0.18 * float(np.percentile(change[core], 90))))
     count, parts, stats, _ = cv2.connectedComponentsWithStats(seen.astype(np.uint8), connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] >= 4
     large[0] = False

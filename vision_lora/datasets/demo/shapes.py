@@ -52,7 +52,7 @@ def distances(path: Path, shape: Shape, reach: float = 4.0) -> Distances:
     """Distance from a path, segment by segment, each in its own neighbourhood.
 
     Args:
-        path: the line, inside the picture.
+        path: the line; it may leave the picture.
         shape: height and width of the picture.
         reach: how many half widths away pixels are still measured.
     """
@@ -65,7 +65,7 @@ def distances(path: Path, shape: Shape, reach: float = 4.0) -> Distances:
         around = reach * max(path.widths[index], path.widths[index + 1]) + 1
         left, top = np.maximum(np.floor(np.minimum(first, last) - around), 0).astype(int)
         right, bottom = np.ceil(np.maximum(first, last) + around).astype(int) + 1
-        window = (slice(top, min(bottom, shape[0])), slice(left, min(right, shape[1])))
+        window = (slice(top, max(min(bottom, shape[0]), top)), slice(left, max(min(right, shape[1]), left)))
         x = np.arange(window[1].start, window[1].stop) - first[0]
         y = np.arange(window[0].start, window[0].stop)[:, None] - first[1]
         share = np.clip((x * step[0] + y * step[1]) / length**2, 0, 1)

@@ -1,7 +1,8 @@
 # What CI runs (check, test) and what the README's speed table comes from (bench). `make format` mends what it can.
 MODEL ?= yolo11n.pt
+GRID ?= neu-det-grouped
 
-.PHONY: check test bench format
+.PHONY: check test bench format compare compare-keep compare-tables
 
 check:
 	ruff check
@@ -17,3 +18,14 @@ bench:
 format:
 	ruff check --fix
 	ruff format
+
+# GRID names a file of configs/compare; a comparison that was stopped goes on. Then keep its result, and renew the README.
+compare:
+	python -m vision_lora.compare --config configs/compare/$(GRID).yaml
+
+compare-keep:
+	mkdir -p data/results/compare
+	cp runs/compare/$(GRID)/compare.json data/results/compare/$(GRID).json
+
+compare-tables:
+	python -m vision_lora.comparison.table data/results/compare/*.json --into README.md

@@ -54,15 +54,15 @@ class Table(nn.Module):
         super().__init__()
         table = layer.weight.detach()
         self.classes = nn.Embedding.from_pretrained(table[:-1].clone())
-        self.none = nn.Embedding.from_pretrained(table[-1:].clone())
+        self.none = nn.Parameter(table[-1:].clone())
 
     def forward(self, index: Tensor) -> Tensor:
         """Look up (...) in the table: (..., columns)."""
-        return F.embedding(index, torch.cat((self.classes.weight, self.none.weight)))
+        return F.embedding(index, torch.cat((self.classes.weight, self.none)))
 
     def joined(self) -> nn.Embedding:
         """The table as one."""
-        table = torch.cat((self.classes.weight.detach(), self.none.weight.detach()))
+        table = torch.cat((self.classes.weight.detach(), self.none.detach()))
         made: nn.Embedding = nn.Embedding.from_pretrained(table, freeze=False, padding_idx=len(table) - 1)
         return made
 

@@ -23,7 +23,14 @@ def load_base(name: str, *, fold: bool = True) -> Detector:
     for family in BY_NAME:
         if family.claims(name):
             return family.load(name, fold=fold)
-    network, base = weights.read_network(name)
+    if not weights.is_architecture(name):
+        path = weights.find_checkpoint(name)
+        checkpoint = weights.read_checkpoint(path)
+        if TorchvisionDetector.wrote(checkpoint):
+            return TorchvisionDetector.of(checkpoint, path, fold=fold)
+        network, base = weights.network_in(checkpoint, path), path.name
+    else:
+        network, base = weights.read_network(name)
     for of_ultralytics in ULTRALYTICS:
         if of_ultralytics.knows(network):
             return of_ultralytics.of(network, base, fold=fold)

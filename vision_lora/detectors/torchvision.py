@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import pickle
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -75,18 +74,18 @@ class TorchvisionDetector(Detector):
 
     @classmethod
     def claims(cls, name: str) -> bool:
-        """Whether a name is one of this family: with its prefix, or a file of tensors and text alone."""
-        return name.startswith(PREFIX) or (Path(name).is_file() and weights.unsafe_names(Path(name)) == [])
+        """Whether a name is one of this family, by its prefix."""
+        return name.startswith(PREFIX)
 
     @classmethod
     def load(cls, name: str, *, fold: bool = True) -> Self:
-        if not name.startswith(PREFIX):
-            return cls.open(Path(name), fold=fold)
         builder, _, file = name.removeprefix(PREFIX).partition(":")
         if builder not in builders():
             raise CheckpointError(f"{name}: torchvision has no such detector; expected one of {', '.join(builders())}")
         if file:
-            return cls.open(Path(file), builder, fold=fold)
+            if not Path(file).is_file():
+                raise CheckpointError(f"{name}: no such file; expected weights of torchvision's {builder}")
+            return cls.of(weights.read_checkpoint(Path(file)), Path(file), builder, fold=fold)
         official = get_model_weights(builder).DEFAULT
         try:
             state = official.get_state_dict(check_hash=True)
@@ -98,27 +97,21 @@ class TorchvisionDetector(Detector):
         return cls._of(builder, state, official.meta["categories"], f"{PREFIX}{builder}", fold=fold)
 
     @classmethod
-    def open(cls, path: Path, builder: str | None = None, *, fold: bool = True) -> Self:
-        """Load weights from a file: of torchvision itself, or one of `save_checkpoint`, which says its builder.
+    def wrote(cls, checkpoint: dict[str, Any]) -> bool:
+        """Whether a checkpoint is one of `save_checkpoint`, which says of what builder it is."""
+        return checkpoint.get("builder") in builders() and {"names", "model"} <= checkpoint.keys()
+
+    @classmethod
+    def of(cls, checkpoint: dict[str, Any], path: Path, builder: str = "", *, fold: bool = True) -> Self:
+        """A detector of a checkpoint: weights of a builder as torchvision has them, or one that `wrote` knows.
 
         Raises:
-            CheckpointError: missing, broken or unsafe, or not the weights of this builder.
+            CheckpointError: these are not the weights of this builder.
         """
-        if not path.is_file():
-            raise CheckpointError(f"{path}: no such file; expected weights of torchvision")
-        try:
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.PickleError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path}: no readable weights ({' '.join(str(error).split())[:200]})") from error
         names = None
-        if isinstance(state, dict) and "builder" in state:
-            builder, names, state = builder or state["builder"], state["names"], state["model"]
-        if builder not in builders() or not isinstance(state, dict):
-            raise CheckpointError(
-                f"{path}: holds no weights of a detector of torchvision; expected those of one of "
-                f"{', '.join(builders())}, as {PREFIX}NAME:{path}"
-            )
-        return cls._of(builder, state, names and ["background", *names], path.name, fold=fold)
+        if cls.wrote(checkpoint):
+            builder, names, checkpoint = builder or checkpoint["builder"], checkpoint["names"], checkpoint["model"]
+        return cls._of(builder, checkpoint, names and ["background", *names], path.name, fold=fold)
 
     @classmethod
     def _of(cls, builder: str, state: dict[str, Any], names: list[str] | None, base: str, *, fold: bool) -> Self:

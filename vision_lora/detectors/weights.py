@@ -48,20 +48,25 @@ def read_network(name: str) -> tuple[nn.Module, str]:
     Raises:
         CheckpointError: missing, broken or unsafe file, or no network in it.
     """
-    if name.endswith((".yaml", ".yml")):
+    if is_architecture(name):
         return build_network(name), Path(name).name
     path = find_checkpoint(name)
-    return load_network(path), path.name
+    return network_in(read_checkpoint(path), path), path.name
 
 
-def load_network(path: Path) -> nn.Module:
-    """Read the network of an Ultralytics checkpoint, its averaged weights where it has them, in fp32.
+def is_architecture(name: str) -> bool:
+    """Whether a name means an architecture, not a checkpoint."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what a checkpoint holds.
 
     The pickle is read with PyTorch's `weights_only` unpickler and an allow-list: tensors, containers, and the module
     classes of `torch.nn` and `ultralytics.nn`. Any other name in the file is refused before anything runs.
 
     Raises:
-        CheckpointError: the file is broken, names other code, or holds no network.
+        CheckpointError: the file is broken, or names other code.
     """
     try:
         checkpoint, _ = torch_safe_load(str(path), safe_only=True)
@@ -76,9 +81,21 @@ def load_network(path: Path) -> nn.Module:
         pickle.PickleError,
     ) as error:
         raise CheckpointError(_reason(path, error)) from error
-    network = checkpoint.get("ema") or checkpoint.get("model") if isinstance(checkpoint, dict) else None
+    return checkpoint if isinstance(checkpoint, dict) else {}
+
+
+def network_in(checkpoint: dict[str, Any], path: Path) -> nn.Module:
+    """The network of an Ultralytics checkpoint, its averaged weights where it has them, in fp32.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    network = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(network, nn.Module):
-        raise CheckpointError(f"{path}: holds no network; expected an Ultralytics checkpoint with `model` or `ema`")
+        raise CheckpointError(
+            f"{path}: holds no network; expected an Ultralytics checkpoint with `model` or `ema` "
+            f"(weights of torchvision: torchvision:NAME:{path})"
+        )
     return network.float().eval()
 
 
@@ -102,16 +119,11 @@ def build_network(name: str) -> nn.Module:
     return network.eval()
 
 
-def unsafe_names(path: Path) -> list[str] | None:
-    """What a pickle of PyTorch's names beyond tensors and containers, or None where it is no such file."""
-    try:
-        return torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except (ValueError, RuntimeError, OSError, EOFError, pickle.PickleError):
-        return None
-
-
 def _reason(path: Path, error: Exception) -> str:
-    names = unsafe_names(path) or []
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    except (ValueError, RuntimeError, OSError, EOFError, pickle.PickleError):
+        names = []
     foreign = [name for name in names if not name.startswith(("torch.", "ultralytics.", "collections.", "numpy."))]
     foreign = [name for name in foreign if name not in ("builtins.set", "builtins.getattr")]
     if foreign:

@@ -69,6 +69,7 @@ def result(rows: list[Row] | None = None, **facts: object) -> Result:
             "seeds": [0, 1],
             "epochs": 20,
             "batch": 16,
+            "rank": 8,
             "imgsz": 320,
             "draws": 500,
             "jobs": 1,

@@ -10,13 +10,17 @@ def notes(result: Result) -> list[str]:
     facts = result.facts
     lines = [
         f"Same pictures, {facts['epochs']} epochs, batch {facts['batch']}, {facts['imgsz']} px, recipe "
-        f"`{facts['augment']}` and evaluation for every method; Ultralytics' own trainer keeps its own recipe and sees "
-        "as many pictures.",
+        f"`{facts['augment']}` and evaluation for every method; rank {facts['rank']} where a name says no other.",
         f"Scores are COCO's, on the {facts['scored_images']} pictures of the {facts['scored']} split, of the weights "
         "that were best on val.",
         _search(result),
         _spread(result),
     ]
+    if any(row.method.startswith("ultralytics") for row in result.rows):
+        lines.append(
+            "Ultralytics' own trainer keeps its optimiser, augmentation and precision and sees as many pictures; its "
+            "time counts from the first epoch on, ours from opening the dataset."
+        )
     if facts["scored"] != "test":
         lines.append("There is no test split: the pictures that are scored chose epoch and learning rate too.")
     if any(row.shots.isdecimal() for row in result.rows):

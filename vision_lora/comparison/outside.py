@@ -93,23 +93,31 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
 
 
 class _Watch:
-    """Takes the times of Ultralytics' trainer from its callbacks, and writes them down after each epoch."""
+    """Takes the times of Ultralytics' trainer from its callbacks, and writes them down after each epoch.
+
+    The clock starts with the first epoch: before that, Ultralytics may try to fetch a file to test mixed precision
+    with, and how long that takes without a network says nothing about training.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / "watch.json"
-        self.clock = Clock(folder / "attempts.json")
+        self.folder = folder
+        self.clock: Clock | None = None
         self.steps: list[float] = []
         self.epoch_started = self.step_started = self.speed = 0.0
 
     def callbacks(self) -> Mapping[str, Any]:
         """Its methods by the trainer's events."""
         return {
+            "on_train_start": lambda trainer: self._training_starts(),
             "on_train_epoch_start": lambda trainer: self._epoch_starts(),
             "on_train_batch_start": lambda trainer: self._step_starts(),
             "on_train_batch_end": lambda trainer: self._step_ends(),
             "on_train_epoch_end": self._epoch_ends,
             "on_fit_epoch_end": self._epoch_is_kept,
         }
+
+    def _training_starts(self) -> None:
+        self.clock = Clock(self.folder / "attempts.json")
 
     def _epoch_starts(self) -> None:
         self.epoch_started = time.perf_counter()
@@ -124,6 +132,7 @@ class _Watch:
         self.speed = len(trainer.train_loader.dataset) / (time.perf_counter() - self.epoch_started)
 
     def _epoch_is_kept(self, trainer: Any) -> None:
+        assert self.clock is not None, "training has started"
         self.clock.keep()
         values = {
             "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
@@ -131,7 +140,7 @@ class _Watch:
             "seconds_per_step": statistics.median(self.steps),
             "images_per_second": self.speed,
         }
-        write_json(self.file, values)
+        write_json(self.folder / "watch.json", values)
 
 
 def _rows(out: Path) -> list[dict[str, str]]:

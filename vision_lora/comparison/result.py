@@ -280,6 +280,7 @@ def _facts(grid: Grid) -> dict[str, Any]:
         "seeds": list(grid.seeds),
         "epochs": grid.config.epochs,
         "batch": grid.config.batch,
+        "rank": grid.config.rank,
         "imgsz": grid.config.imgsz,
         "draws": grid.config.draws,
         "jobs": grid.config.jobs,

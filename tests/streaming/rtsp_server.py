@@ -1,4 +1,4 @@
-"""A real RTSP server for the tests: GStreamer's, in a process of its own, run by the system's Python (Debian's `python3-gi`).
+"""A real RTSP server for the tests: GStreamer's, run by the system's Python (Debian's `python3-gi`) as a process.
 
     /usr/bin/python3 rtsp_server.py --port 8554 --size 640x360 --fps 10
 

@@ -54,7 +54,7 @@ def test_the_oldest_files_go_and_others_files_stay(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="--crops .*cannot be written"):
+    with pytest.raises(ConfigError, match=r"--crops .*cannot be written"):
         BoundedFolder("crops", tmp_path / "file" / "below", "", 1)
 
 

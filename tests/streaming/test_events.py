@@ -26,7 +26,7 @@ def event(number: int, **more: object) -> dict[str, object]:
 
 def ids(folder: Path) -> list[str]:
     """Of all files, oldest first; every line has to parse."""
-    files = sorted(folder.glob("events-*.jsonl")) + [folder / "events.jsonl"]
+    files = [*sorted(folder.glob("events-*.jsonl")), folder / "events.jsonl"]
     return [json.loads(line)["id"] for file in files if file.exists() for line in file.read_bytes().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""What happens to real cameras: they are unplugged, hang, stall, send rubbish, change. The feed comes back by itself."""
+"""What happens to real cameras: they are unplugged, hang, stall, send rubbish, change. The feed comes back."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_a_picture_that_changes_its_size(camera: RtspServer) -> None:
         for size in ((320, 240), (96, 64)):
             camera.tell(f"size {size[0]}x{size[1]}")
             wait_until(lambda size=size: at_work.read("line").size == size, what=str(size))
-            sight = at_work.service.view.newest
-            wait_until(lambda size=size: sight("line").picture.shape == (size[1], size[0], 3), what="detected")
+            shape = (size[1], size[0], 3)
+            wait_until(lambda shape=shape: at_work.service.view.newest("line").picture.shape == shape, what="detected")
         assert at_work.read("line").connects == 1
         resized = [event["size"] for event in at_work.service.journal.recent() if event["kind"] == "resized"]
         assert resized == [[320, 240], [96, 64]]

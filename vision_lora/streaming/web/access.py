@@ -24,7 +24,7 @@ _HEADERS = {
     b"content-security-policy": b"default-src 'self'; img-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
     b"frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
+    b"referrer-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
 

@@ -43,7 +43,7 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 @given(st.integers(0, 10_000), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_resamples_score_as_pycocotools_scores_the_pictures_repeated(seed: int, ignored: bool) -> None:
     found, samples = scene(seed, 6, ignored=ignored)
     draws = np.random.default_rng(seed).multinomial(6, np.full(6, 1 / 6), 4)

@@ -22,6 +22,7 @@ from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.plan import Plan
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
+from vision_lora.datasets.demo.write import ensure_demo
 from vision_lora.datasets.leaves import leaves
 from vision_lora.datasets.loader import TrainLoader, eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset, open_pictures
@@ -72,6 +73,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     """
     config, out = _resumed(config) if config.resume else (config, None)
     recipe = load_recipe(config.augment)
+    ensure_demo(config.data)
     fabric = make_fabric(config.device, config.precision, config.devices)
     fabric.launch()
     lightning_fabric.seed_everything(config.seed, verbose=False)

@@ -7,6 +7,7 @@ without memory, for one class more; which BatchNorm follows which convolution by
 from __future__ import annotations
 
 import copy
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -66,8 +68,10 @@ class TransformersDetector(Detector):
             for name in ("anchor_image_size", "eval_size"):
                 if hasattr(config, name):
                     setattr(config, name, None)
-            if hasattr(config, "auxiliary_loss") and hasattr(config, "decoder_layers"):
-                config.auxiliary_loss = True  # each decoder layer learns, as in the papers
+            if (
+                config.model_type == "deformable_detr"
+            ):  # whose decoder layers have heads of their own, which learn by it
+                config.auxiliary_loss = True
         for layer in net.modules():
             if hasattr(layer, "eval_size"):
                 layer.eval_size = None
@@ -99,6 +103,8 @@ class TransformersDetector(Detector):
                 f"{name}: needs transformers, which is not installed: pip install 'vision_lora[transformers]'"
             ) from error
         path, _, revision = name.removeprefix(PREFIX).partition("@")
+        if (path.startswith(("/", ".", "~")) or not path) and not Path(path).is_dir():
+            raise CheckpointError(f"{name}: no such folder; expected one with config.json and model.safetensors")
         source: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
         with _quiet(transformers), _in_one_line(name):
             config = transformers.AutoConfig.from_pretrained(path, **source)
@@ -125,11 +131,11 @@ class TransformersDetector(Detector):
 
     def fixed_layers(self) -> Mapping[str, str]:
         idle = dict.fromkeys(self._idle, "fixed: its input is always zero, as the queries that decoding starts from")
-        if not _two_stage(self._net.config):
+        silent = _silent(self._net.config)
+        if not silent:
             return idle
-        last = self._net.config.decoder_layers
-        silent = ("model.enc_output", f"model.decoder.class_embed.{last}", f"model.decoder.bbox_embed.{last}.")
-        names = [name for name, layer in self.network.named_modules() if name.startswith(silent) and _leaf(layer)]
+        first = ("model.enc_output", silent, silent.replace("class", "bbox"))
+        names = [name for name, layer in self.network.named_modules() if name.startswith(first) and _leaf(layer)]
         return {**idle, **dict.fromkeys(names, "fixed: transformers trains no proposals of the encoder")}
 
     def stage(self, layer: str) -> str:
@@ -176,6 +182,10 @@ class TransformersDetector(Detector):
             for name, child in list(parent.named_children()):
                 if isinstance(child, (Classifier, Table)):
                     setattr(parent, name, child.joined())
+        if silent := _silent(network.config):
+            layer = network.get_submodule(silent)
+            layer.weight = nn.Parameter(layer.weight[:1].repeat(len(self.names), 1))
+            layer.bias = nn.Parameter(layer.bias[:1].repeat(len(self.names)))
         network.config.id2label = dict(enumerate(self.names))
         network.config.label2id = {name: index for index, name in enumerate(self.names)}
         partial = path.with_name(path.name + ".partial")
@@ -258,8 +268,7 @@ def _take_apart(network: Any) -> tuple[str, ...]:
         larger = dict(type(network)(config).named_parameters(remove_duplicate=False))
     own = dict(network.named_parameters(remove_duplicate=False))
     grown = {name.rpartition(".")[0] for name, tensor in own.items() if tensor.shape != larger[name].shape}
-    silent = {f"model.decoder.class_embed.{network.config.decoder_layers}"} if _two_stage(network.config) else set()
-    layers = {name: layer for name, layer in network.named_modules() if name in grown - silent}
+    layers = {name: layer for name, layer in network.named_modules() if name in grown - {_silent(network.config)}}
     names: list[str] = []
     split: dict[nn.Module, nn.Module] = {}
     for name, layer in layers.items():
@@ -306,8 +315,10 @@ def _configs(network: Any) -> Iterator[Any]:
             yield module.config
 
 
-def _two_stage(config: Any) -> bool:
-    return config.model_type == "deformable_detr" and bool(config.two_stage)
+def _silent(config: Any) -> str:
+    """The class layer that transformers' loss does not reach: its first class stands for any object. Empty if none."""
+    two_stage = config.model_type == "deformable_detr" and config.two_stage
+    return f"model.decoder.class_embed.{config.decoder_layers}" if two_stage else ""
 
 
 def _stride(config: Any) -> int:
@@ -347,13 +358,15 @@ def _fed_with_zeros(network: nn.Module) -> Iterator[list[str]]:
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
     """Keep transformers without its progress bars and reports for a while."""
-    logs = transformers.utils.logging
-    verbosity, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs, hub = transformers.utils.logging, logging.getLogger("huggingface_hub")
+    verbosity, bars, level = logs.get_verbosity(), logs.is_progress_bar_enabled(), hub.level
     logs.set_verbosity_error()
     logs.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        hub.setLevel(level)
         logs.set_verbosity(verbosity)
         if bars:
             logs.enable_progress_bar()
@@ -366,10 +379,19 @@ def _in_one_line(name: str) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    # Not there or no network: OSError. An unknown architecture or a broken file: ValueError, KeyError, RuntimeError.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+    # Not there or no network: OSError. An unknown architecture or a broken file: the others.
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
         text = " ".join(str(error).split())
         raise CheckpointError(
-            f"{name}: cannot be loaded ({text[:200]}); without internet, copy the folder of the model (config.json, "
+            f"{name}: cannot be loaded ({text[:160]}); without internet, copy the folder of the model (config.json, "
             "preprocessor_config.json, model.safetensors) to this machine and give it: --model hf:/path/to/folder"
         ) from error

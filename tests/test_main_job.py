@@ -19,6 +19,7 @@ import yaml
 from tests.runs import options
 from vision_lora.adapters.adapter import fingerprint
 from vision_lora.adapters.file import load_adapter
+from vision_lora.datasets.demo import write as demo
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.evaluate import main as evaluate
 from vision_lora.predict import main as predict
@@ -274,3 +275,12 @@ def test_predict_names_what_it_cannot_read(shared: Path, tmp_path: Path, capsys:
     assert "no picture and no video" in _mistake(["--source", str(tmp_path), *model], "predict", capsys)
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
     assert "cut.jpg" in _mistake(["--source", str(tmp_path / "cut.jpg"), *model], "predict", capsys)
+
+
+def test_missing_demo_data_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr(demo, "write_pictures", drawn.append)
+    monkeypatch.chdir(tmp_path)
+    assert train(["--data", "data/demo/defects.yaml", "--device", "cpu"]) == 2  # nothing was drawn, so nothing is there
+    assert train(["--data", "data/other/defects.yaml", "--device", "cpu"]) == 2
+    assert drawn == [Path("data/demo")]

@@ -185,7 +185,9 @@ class TorchvisionDetector(Detector):
         for one in self._net(images):
             boxes, scores, classes = one["boxes"], one["scores"], one["labels"] - self._first
             if not readout.multi_label:
-                kept = nms(boxes, scores, SAME)
+                # Boxes of no size overlap with nothing, not even with themselves.
+                kept = (boxes[:, 2:] > boxes[:, :2]).all(1).nonzero().flatten()
+                kept = kept[nms(boxes[kept], scores[kept], SAME)]
                 boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
             order = scores.argsort(descending=True, stable=True)
             found.append(Found(boxes[order], scores[order], classes[order]))

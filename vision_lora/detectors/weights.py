@@ -69,7 +69,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: the file is broken, or names other code.
     """
     try:
-        checkpoint, _ = torch_safe_load(str(path), safe_only=True)
+        if path.suffix == ".pt":
+            checkpoint, _ = torch_safe_load(str(path), safe_only=True)
+        else:  # Ultralytics knows no other
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (
         TypeError,
         RuntimeError,

@@ -62,6 +62,7 @@ class RtdetrDetector(UltralyticsDetector):
         self._net.__dict__["criterion"] = criterion  # not registered: it is no part of the network
         with torch.autocast(images.device.type, enabled=False):
             self._net.loss({"img": images, **boxes}, full_precision(outputs))
+        del self._net.__dict__["criterion"]
         return criterion.sums()
 
     def read(self, images: Tensor, readout: Readout) -> list[Found]:
@@ -72,7 +73,6 @@ class RtdetrDetector(UltralyticsDetector):
     def _for_saving(self) -> Any:
         network = super()._for_saving()
         del network.model[-1]._generate_anchors
-        network.__dict__.pop("criterion", None)
         return network
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from torch import nn
+from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_safe_load, yaml_model_load
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 from vision_lora.errors import CheckpointError
+
+ACTIVATION = re.compile(r"(torch\.)?nn\.[A-Za-z0-9]+\(([a-z_]+=)?[\w.+-]*\)")
 
 
 def find_checkpoint(name: str) -> Path:
@@ -116,9 +120,20 @@ def build_network(name: str) -> nn.Module:
         ) from error
     if not isinstance(layers, dict) or not {"backbone", "head", "nc"} <= layers.keys():
         raise CheckpointError(f"{name}: no architecture of a detector; expected `nc`, `backbone` and `head` in it")
-    decodes = layers["head"][-1][2] == "RTDETRDecoder"
-    kind: Any = RTDETRDetectionModel if decodes else DetectionModel
-    network: nn.Module = kind(layers, verbose=False)
+    activation = str(layers.get("activation") or "")
+    if activation and not ACTIVATION.fullmatch(activation):  # Ultralytics would run it as code
+        raise CheckpointError(f"{name}: activation {activation[:60]!r}; expected one of torch.nn, such as nn.SiLU()")
+    before = Conv.default_act
+    try:
+        decodes = layers["head"][-1][2] == "RTDETRDecoder"
+        kind: Any = RTDETRDetectionModel if decodes else DetectionModel
+        network: nn.Module = kind(layers, verbose=False)
+    # What a wrong module, channel number or argument raises depends on the module.
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, SyntaxError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{name}: cannot be built ({type(error).__name__}: {text})") from error
+    finally:
+        Conv.default_act = before  # an architecture's activation would be that of all that are built after it
     return network.eval()
 
 

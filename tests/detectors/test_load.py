@@ -1,0 +1,102 @@
+"""From names to families, and files that are not what they should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+from ultralytics.nn.modules import Conv
+
+from tests.detectors.build import RTDETR, rtdetr
+from vision_lora.detectors.base import Detector
+from vision_lora.detectors.load import load_base, supported
+from vision_lora.detectors.rtdetr import RtdetrDetector
+from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.errors import CheckpointError
+
+
+@pytest.fixture
+def architecture(tmp_path: Path) -> Path:
+    """A small YOLO as a user may write it down."""
+    layers: dict[str, Any] = {
+        "nc": 3,
+        "scales": {"n": [1.0, 1.0, 64]},
+        "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "C2f", [16, True]]],
+        "head": [[-1, 1, "Conv", [16, 3, 2]], [[2, 3], 1, "Detect", ["nc"]]],
+    }
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(layers))
+    return file
+
+
+def change(file: Path, **more: Any) -> str:
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **more}))
+    return str(file)
+
+
+def test_the_network_in_a_file_tells_the_family(tmp_path: Path) -> None:
+    assert type(Detector.load("yolo11n.yaml")) is YoloDetector
+    detector = rtdetr()
+    (file := tmp_path / "rt.yaml").write_text(yaml.safe_dump(RTDETR))
+    assert type(Detector.load(str(file))) is RtdetrDetector
+    detector.save_checkpoint(tmp_path / "rt.pt")
+    again = Detector.load(str(tmp_path / "rt.pt"))
+    assert type(again) is RtdetrDetector
+    assert again.fingerprint == detector.fingerprint
+    with pytest.raises(CheckpointError, match="RTDETRDecoder head, not a supported detector; expected a detection ch"):
+        YoloDetector.load(str(tmp_path / "rt.pt"))
+
+
+def test_unsupported_networks_are_refused_with_all_that_are_supported() -> None:
+    with pytest.raises(CheckpointError, match=r"Segment.* head, not a supported detector") as caught:
+        Detector.load("yolo11n-seg.yaml")
+    assert "\n" not in str(caught.value)
+    for family in ("YOLOv8", "RT-DETR", "transformers", "torchvision"):
+        assert family in str(caught.value)
+    assert supported() in str(caught.value)
+
+
+def test_families_are_known_by_name() -> None:
+    assert {"ultralytics-yolo", "ultralytics-rtdetr", "transformers", "torchvision"} <= Detector.families.keys()
+
+
+def test_an_architecture_of_one_s_own_loads_and_trains(architecture: Path) -> None:
+    detector = load_base(str(architecture))
+    assert (detector.base, len(detector.names)) == ("mine.yaml", 3)
+    assert {detector.stage(f"model.{layer}.conv") for layer in range(5)} == {"backbone", "neck", "head"}
+    detector.attach(detector.new_adapter(["a"], rank=2))
+    images = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    losses = detector.losses(images, torch.tensor([[0, 0, 8.0, 8.0, 40.0, 40.0]]))
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_an_architecture_runs_no_code_and_changes_no_other(architecture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(architecture.parent)
+    code = "__import__('pathlib').Path('executed').touch()"
+    with pytest.raises(CheckpointError, match=r"expected one of torch\.nn, such as nn\.SiLU"):
+        Detector.load(change(architecture, activation=code))
+    assert not Path("executed").exists()
+    before = Conv.default_act
+    network = Detector.load(change(architecture, activation="nn.LeakyReLU(0.1)")).network
+    assert isinstance(network.get_submodule("model.0.act"), nn.LeakyReLU)
+    assert Conv.default_act is before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"head": [[-1, 1, "Nonsense", [1]]]}, "cannot be built .KeyError"),
+        ({"head": [[[7, 8], 1, "Detect", ["nc"]]]}, "cannot be built .IndexError"),
+        ({"head": []}, "cannot be built .IndexError"),
+        ({"backbone": [[-1, 1, "Conv", ["wide", 3]]]}, "cannot be built"),
+        ({"nc": None}, "cannot be built"),
+    ],
+)
+def test_a_wrong_architecture_is_one_line(architecture: Path, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as caught:
+        Detector.load(change(architecture, **wrong))
+    assert "\n" not in str(caught.value)

@@ -25,6 +25,7 @@ from vision_lora.detections import Detections
 from vision_lora.detectors.base import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
+from vision_lora.streaming.pipeline import Result
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
 
@@ -182,6 +183,19 @@ def running(detector: Any = None, **options: Any) -> Iterator[Running]:
     finally:
         at_work.stop.set()
         at_work.end()
+
+
+def results_of(monkeypatch: pytest.MonkeyPatch) -> list[Result]:
+    """Every result that is judged, in order."""
+    results: list[Result] = []
+    judge = Service._judge
+
+    def noting(service: Service, result: Result) -> None:
+        judge(service, result)
+        results.append(result)
+
+    monkeypatch.setattr(Service, "_judge", noting)
+    return results
 
 
 # Cameras ---------------------------------------------------------------------------------------------------------

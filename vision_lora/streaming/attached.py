@@ -10,6 +10,10 @@ from vision_lora.detectors.base import Detector
 from vision_lora.errors import AdapterError
 from vision_lora.streaming.shelf import Shelf
 
+# Adapters that stay attached though no source is watched with them: coming back to one costs no time. Each holds its
+# effective weights, as much memory as the base.
+SPARE = 8
+
 
 class Attached:
     """Puts adapters on a detector and takes them off.
@@ -23,6 +27,11 @@ class Attached:
         self.detector = detector
         self.shelf = shelf
         self._keys: dict[str, str] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """What is attached."""
+        return list(self._keys)
 
     def load(self, name: str) -> tuple[str, Adapter | None]:
         """Read an adapter, in any thread: a key for its file as it is now, and None where that is attached already.
@@ -44,10 +53,11 @@ class Attached:
             AdapterError: it does not fit; nothing has changed then.
         """
         if adapter is None or self._keys.get(name) == key:
+            self._keys[name] = self._keys.pop(name)  # the last to be taken off
             return
         adapter.to(self.detector.device)
         self.detector.attach(adapter, key, use=False)
-        if (old := self._keys.get(name)) is not None:
+        if (old := self._keys.pop(name, None)) is not None:
             self.detector.adapters.detach(old)
         self._keys[name] = key
 
@@ -55,9 +65,14 @@ class Attached:
         """Detect with it from now on, in the detector's thread."""
         self.detector.use(None if name is None else self._keys[name])
 
-    def keep_only(self, names: Collection[str]) -> None:
-        """Take off all others, in the detector's thread."""
-        for name in [name for name in self._keys if name not in names]:
+    def tidy(self, used: Collection[str]) -> None:
+        """Take off what has not been asked for lately, in the detector's thread.
+
+        Args:
+            used: names that stay whatever happens.
+        """
+        spare = [name for name in self._keys if name not in used]
+        for name in spare[: max(0, len(spare) - SPARE)]:
             self.detector.adapters.detach(self._keys.pop(name))
 
     def imgsz(self, name: str | None) -> int:

@@ -17,7 +17,7 @@ from vision_lora.config import CameraConfig
 from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
-from vision_lora.streaming.attached import Attached
+from vision_lora.streaming.attached import SPARE, Attached
 from vision_lora.streaming.choice import Choice
 from vision_lora.streaming.crops import Crops
 from vision_lora.streaming.disk import BoundedFolder
@@ -77,6 +77,7 @@ class Service:
         self.attached = Attached(detector, self.shelf)
         self._state = StateFile(None if config.events is None else Path(config.events).with_suffix(".state.json"))
         choices = {source.name: self._first_choice(source) for source in sources}
+        self._attach_spares()
         self.journal = Journal(None if config.events is None else EventLog(Path(config.events)))
         self._changing = threading.Lock()
         inbox = Inbox({source.name: source.address.live for source in sources}, self._dropped)
@@ -151,7 +152,7 @@ class Service:
                 if choice.adapter is not None and loaded is not None:
                     self.attached.put_on(choice.adapter, *loaded)
                 self.detecting.choices[name] = choice
-                self.attached.keep_only({other.adapter for other in self.detecting.choices.values() if other.adapter})
+                self.attached.tidy({other.adapter for other in self.detecting.choices.values() if other.adapter})
 
             self.detecting.ask(switch).result(ANSWER)
             self.journal.tell("switched", name, **choice.as_dict())
@@ -176,12 +177,26 @@ class Service:
     def _first_choice(self, source: SourceSettings) -> Choice:
         """What a source is watched with in the beginning, its adapter attached."""
         recalled = self._state.recall(source.name, source.choice)
-        if recalled != source.choice:
-            try:
-                return self._with_adapter(recalled)
-            except VisionLoraError as error:
-                log.warning("%s: what was chosen on the page cannot be used any more: %s", source.name, error)
-        return self._with_adapter(source.choice)
+        if recalled != source.choice and recalled.adapter is not None:
+            if (error := self._unusable(recalled.adapter)) is None:
+                return recalled
+            log.warning("%s: what was chosen on the page cannot be used any more: %s", source.name, error)
+            return self._with_adapter(source.choice)
+        return self._with_adapter(recalled)
+
+    def _attach_spares(self) -> None:
+        """Attach what the page offers, so that the first switch costs no time either."""
+        for name in self.shelf.names()[:SPARE]:
+            if (error := self._unusable(name)) is not None:
+                log.warning("cannot be switched to: %s", error)
+
+    def _unusable(self, name: str) -> VisionLoraError | None:
+        """Attach an adapter; gives why that cannot be."""
+        try:
+            self.attached.put_on(name, *self.attached.load(name))
+        except VisionLoraError as error:
+            return error
+        return None
 
     def _with_adapter(self, choice: Choice) -> Choice:
         if choice.adapter is not None:
@@ -190,8 +205,9 @@ class Service:
 
     def _warm_up(self) -> None:
         """Let every adapter detect once before the first picture waits for it."""
-        for choice in {(choice.adapter, choice.mode): choice for choice in self.detecting.choices.values()}.values():
-            self.detecting.detect([np.zeros((64, 64, 3), np.uint8)], choice)
+        picture = np.zeros((64, 64, 3), np.uint8)
+        for choice in [*self.detecting.choices.values(), *(Choice(name, "both", 1.0) for name in self.attached.names)]:
+            self.detecting.detect([picture], choice)
 
     def _dropped(self, source: str, cause: str) -> None:
         self.stats[source].dropped(cause)

@@ -2,7 +2,7 @@
 MODEL ?= yolo11n.pt
 GRID ?= neu-det-grouped
 
-.PHONY: check test bench format compare compare-keep compare-tables
+.PHONY: check test bench bench-camera format compare compare-keep compare-tables
 
 check:
 	ruff check
@@ -14,6 +14,12 @@ test:
 
 bench:
 	python -m vision_lora.benchmark --model $(MODEL) --json data/results/benchmark.json
+
+# What the camera costs beside its detector, and whether half an hour at full load changes it: on a quiet machine.
+bench-camera:
+	mkdir -p data/results/camera
+	python -m vision_lora.streaming.bench --model $(MODEL) --json data/results/camera/bench.json
+	python -m vision_lora.streaming.soak --model $(MODEL) --minutes 30 --json data/results/camera/soak.json
 
 format:
 	ruff check --fix

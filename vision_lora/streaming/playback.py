@@ -1,0 +1,90 @@
+"""A video as a network camera: MJPEG over HTTP at its own pace, again and again, to rehearse and to measure with.
+
+`python -m vision_lora.streaming.playback --video conveyor.mp4 --port 8090` answers `http://127.0.0.1:8090/`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+from rich.console import Console
+
+from vision_lora.cli import run_verb
+from vision_lora.config import demand, option
+from vision_lora.errors import ConfigError
+from vision_lora.streaming.source import open_files
+
+
+@dataclass(frozen=True)
+class PlaybackConfig:
+    """Play a video as a network camera that never stops, on this machine alone."""
+
+    video: str = option("", "video, or folder of pictures of one size (required)")
+    port: int = option(8090, "port to answer on; 0 takes any free one")
+    fps: float = option(10.0, "pictures a second")
+
+    def __post_init__(self) -> None:
+        demand(self.video, "video", "(nothing)", "a video or a folder of pictures")
+        demand(0 < self.fps <= 1000, "fps", self.fps, "more than 0, at most 1000")
+
+
+class Playback:
+    """Serves pictures to each client from the first one on; like a camera, it leaves out what the network is late for.
+
+    Args:
+        jpegs: the pictures.
+        fps: pictures a second.
+        port: 0 takes any free one.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+
+    def __init__(self, jpegs: Sequence[bytes], fps: float, port: int) -> None:
+        class Client(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
+                self.end_headers()
+                began = time.monotonic()
+                with suppress(OSError):  # the client has gone
+                    while True:
+                        number = int((time.monotonic() - began) * fps)
+                        jpeg = jpegs[number % len(jpegs)]
+                        head = f"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                        self.wfile.write(head.encode() + jpeg + b"\r\n")
+                        time.sleep(max(0.0, began + (number + 1) / fps - time.monotonic()))
+
+            def log_message(self, *_: object) -> None:
+                """Print nothing."""
+
+        try:
+            self.server = ThreadingHTTPServer(("127.0.0.1", port), Client)
+        except OSError as error:
+            raise ConfigError(f"--port {port}: {error.strerror}; give another one") from None
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+
+
+def run(config: PlaybackConfig, console: Console) -> None:
+    """Read, encode, serve until Ctrl-C."""
+    pictures = (cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR) for frame in open_files(config.video))
+    jpegs = [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes() for picture in pictures]
+    playback = Playback(jpegs, config.fps, config.port)
+    console.print(f"{len(jpegs)} pictures, {config.fps:g} a second: {playback.url}", markup=False)
+    playback.server.serve_forever()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; gives the exit code."""
+    return run_verb(PlaybackConfig, "streaming.playback", run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.comparison.build import steel as tiny_steel
 from tests.runs import options
 from vision_lora.compare import main as compare
 from vision_lora.comparison import outside
 from vision_lora.comparison.cell import main as cell
+from vision_lora.comparison.runner import Runner
 from vision_lora.detectors.load import load_base
 from vision_lora.evaluate import main as evaluate
 
@@ -245,3 +247,37 @@ def test_a_model_that_is_none_is_a_line(
     assert len(errors) == 1
     assert not (tmp_path / "out").exists()
     assert os.listdir(tmp_path) == []
+
+
+def small(tmp_path: Path) -> list[str]:
+    """A comparison without any of the shared data."""
+    data = tiny_steel(tmp_path / "steel")
+    given = {"data": data, "model": "yolo11n.yaml", "methods": "lora,full", "lrs": "0.001", "seeds": "0", "imgsz": 64}
+    given |= {"device": "cpu", "precision": "fp32", "out": tmp_path / "out"}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+
+
+def test_runs_that_fail_are_told_and_the_exit_code_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Runner, "_one", lambda self, cell, score: f"out of memory in {cell.method.text}")
+    assert compare(small(tmp_path)) == 1
+    told = capsys.readouterr().out
+    assert "1/2" in told
+    assert "failed: out of memory in lora; all it said: " in told
+    assert "failed: full, all, learning rate 0.001, seed 0: out of memory in full; the same command tries it" in told
+    report = (tmp_path / "out" / "compare.md").read_text()
+    assert "No run is finished" in report
+    assert "- lora, all, learning rate 0.001, seed 0: out of memory in lora" in report
+
+
+def test_an_interrupted_comparison_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(self: Runner, cells: object, finished: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, "run", interrupt)
+    assert compare(small(tmp_path)) == 130
+    errors = capsys.readouterr().err.splitlines()
+    assert errors == [f"interrupted: finished runs are kept in {tmp_path / 'out'}; the same command goes on"]

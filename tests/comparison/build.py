@@ -1,13 +1,28 @@
-"""A made-up result of a comparison: three methods, two training sets, two seeds."""
+"""A small dataset to plan comparisons of, and a made-up result: three methods, two training sets, two seeds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from tests.datasets.build import picture, yolo
 from vision_lora.comparison.result import Result, Row, Run
 from vision_lora.comparison.stats import Interval, spread
 
 NAMES = ["scratch", "dent"]
+
+
+def steel(root: Path, train: int = 8) -> Path:
+    """Train, val and test; class 0 and 1 in turn."""
+    source = yolo(root, [f"{index % 2} 0.{index + 1} 0.5 0.171 0.3\n" for index in range(train)])
+    for split in ("val", "test"):
+        for index in range(2):
+            picture(root / "images" / split / f"{split}{index}.png", seed=20 + index)
+            label = root / "labels" / split / f"{split}{index}.txt"
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_text(f"{index} 0.41 0.5 0.3 0.3\n")
+    source.write_text(source.read_text() + "val: images/val\ntest: images/test\n")
+    return source
 
 
 def row(method: str, scores: tuple[float, ...], **more: object) -> Row:

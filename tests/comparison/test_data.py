@@ -7,23 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.datasets.build import coco, picture, yolo
+from tests.comparison.build import steel
+from tests.datasets.build import coco, yolo
 from vision_lora.comparison.data import fingerprint, share_data, shots_name, write_data
 from vision_lora.datasets.open import open_dataset
 from vision_lora.errors import ConfigError, DataError
-
-
-def steel(root: Path, train: int = 8) -> Path:
-    """Train, val and test; class 0 and 1 in turn."""
-    source = yolo(root, [f"{index % 2} 0.{index + 1} 0.5 0.171 0.3\n" for index in range(train)])
-    for split in ("val", "test"):
-        for index in range(2):
-            picture(root / "images" / split / f"{split}{index}.png", seed=20 + index)
-            label = root / "labels" / split / f"{split}{index}.txt"
-            label.parent.mkdir(parents=True, exist_ok=True)
-            label.write_text(f"{index} 0.41 0.5 0.3 0.3\n")
-    source.write_text(source.read_text() + "val: images/val\ntest: images/test\n")
-    return source
 
 
 def test_cells_read_the_same_boxes_to_the_bit(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from tests.comparison.test_data import steel
+from tests.comparison.build import steel
+from tests.datasets.build import yolo
 from vision_lora.comparison.cell import load_detections, save_detections
 from vision_lora.comparison.cells import Cell, Order, Trained
 from vision_lora.comparison.clock import Clock
@@ -23,6 +24,7 @@ from vision_lora.comparison.result import command
 from vision_lora.comparison.runner import Runner
 from vision_lora.config import CompareConfig
 from vision_lora.detections import Detections
+from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.outputs import write_json
 
@@ -203,6 +205,18 @@ def test_mistakes_are_found_before_anything_is_written(
 def test_retention_needs_pictures_of_the_bases_classes_and_a_method_that_keeps_them(config: CompareConfig) -> None:
     with pytest.raises(DataError, match="none of its classes is among those of yolo11n"):
         plan_grid(replace(config, retention=config.data))
+
+
+def test_retention_needs_a_val_split(config: CompareConfig, tmp_path: Path) -> None:
+    everyday = yolo(tmp_path / "everyday", names=str(list(load_base("yolo11n.yaml").names[:3])))
+    with pytest.raises(DataError, match="no val split"):
+        plan_grid(replace(config, retention=str(everyday)))
+    everyday.write_text(everyday.read_text() + "val: images/train\n")
+    with pytest.raises(ConfigError, match="none of the methods keeps the base's classes; expected lora or full:joint"):
+        plan_grid(replace(config, retention=str(everyday), methods="full,head"))
+    grid = plan_grid(replace(config, retention=str(everyday)))
+    asked = [grid.order(grid.trials(method, "all")[0]).retention for method in grid.methods]
+    assert asked == [str(everyday), None, None]  # lora, full, ultralytics
 
 
 def test_orders_share_the_budget(config: CompareConfig) -> None:

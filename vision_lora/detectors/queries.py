@@ -24,7 +24,7 @@ def read_queries(boxes: Tensor, scores: Tensor, side: int, readout: Readout) -> 
 
     Examples:
         >>> boxes, scores = torch.tensor([[[0.5, 0.5, 0.2, 0.4]]]), torch.tensor([[[0.6, 0.3]]])
-        >>> read_queries(boxes, scores, 100, Readout())[0].boxes
+        >>> read_queries(boxes, scores, 100, Readout())[0].boxes.round()
         tensor([[40., 30., 60., 70.]])
     """
     boxes, scores = boxes.float(), scores.float()

@@ -68,7 +68,7 @@ def cut(picture: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint
 
     Examples:
         >>> cut(np.zeros((100, 200, 3), np.uint8), np.array([10, 10, 30, 20], "f4")).shape
-        (24, 34, 3)
+        (25, 35, 3)
     """
     height, width = picture.shape[:2]
     x1, y1, x2, y2 = (float(value) for value in box)

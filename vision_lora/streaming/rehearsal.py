@@ -92,7 +92,7 @@ def wait_for_results(service: Service, source: str, count: int, seconds: float =
     while service.stats[source].read().detected < count:
         if time.monotonic() > deadline:
             raise VisionLoraError(f"{source}: fewer than {count} pictures within {seconds:g} s")
-        time.sleep(0.002)
+        time.sleep(0.02)
 
 
 def machine() -> dict[str, Any]:

@@ -21,6 +21,7 @@ VERBS = (
     "check",
     "export",
     "inspect",
+    "models",
     "demo",
 )
 

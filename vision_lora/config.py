@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from vision_lora.errors import ConfigError
 
@@ -15,6 +15,9 @@ Mode = Literal["general", "defects", "both"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ExportFormat = Literal["pt", "onnx", "openvino"]
+
+
+BASE = "base detector: starter, which ships with the package; an official name, downloaded once; or a checkpoint's path"
 
 
 def option(default: Any, text: str, *, positional: bool = False, repeated: bool = False) -> Any:
@@ -38,12 +41,14 @@ def demand(condition: object, name: str, value: object, expected: str) -> None:
 class _Options:
     """Checks what all verbs share; a verb's own `__post_init__` adds to it."""
 
+    own_size: ClassVar[bool] = False  # whether --imgsz 0 stands for the pictures' own
+
     def __post_init__(self) -> None:
         given = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
         for name in ("epochs", "batch", "rank", "patience", "repeats", "devices"):
             if name in given:
                 demand(given[name] >= 1, name, given[name], "1 or more")
-        if (imgsz := given.get("imgsz")) is not None:
+        if (imgsz := given.get("imgsz")) is not None and (imgsz or not self.own_size):
             demand(
                 32 <= imgsz <= 8192 and imgsz % 32 == 0, "imgsz", imgsz, "a multiple of 32 from 32 to 8192, in pixels"
             )
@@ -93,8 +98,11 @@ class Budget:
 class TrainConfig(_Options):
     """Teach a detector the classes of a dataset: the result is one adapter file."""
 
+    own_size: ClassVar[bool] = True
+
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
-    model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
+    classes: str | None = option(None, "its classes to learn, by comma; objects of the others are background")
+    model: str = option("starter", BASE)
     method: Method = option(
         "lora", "lora trains an adapter; full every weight, freeze all but the backbone, head the head: to compare with"
     )
@@ -115,7 +123,10 @@ class TrainConfig(_Options):
     retain_weight: float = option(1.0, "weight of staying as before against learning the new classes, in a joint pass")
     on: str | None = option(None, "adapter file to go on from: its classes stay in a joint pass, else a warm start")
     epochs: int = option(20, "passes over the training pictures")
-    imgsz: int = option(640, "side of the square pictures that the detector sees, pixels, a multiple of 32")
+    imgsz: int = option(
+        0, "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
+    )
+    grow: float = option(1.0, "share of --imgsz that the first epochs see; it grows to 1 for the last quarter of them")
     batch: int = option(16, "pictures in one training step, over all devices")
     lr: float = option(0.001, "peak learning rate of AdamW")
     lora_plus: float = option(1.0, "learning rate of the factor B by that of A and all else (LoRA+)")
@@ -160,13 +171,14 @@ class TrainConfig(_Options):
         demand(self.joint or self.replay is None, "replay", self.replay, "--joint beside it")
         demand(self.draws >= 0, "draws", self.draws, "0 or more")
         demand(self.clip > 0, "clip", self.clip, "more than 0")
+        demand(0 < self.grow <= 1, "grow", self.grow, "more than 0, at most 1")
 
 
 @dataclass(frozen=True)
 class _Using(_Options):
     """What every verb needs that uses a trained detector."""
 
-    model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
+    model: str | None = option(None, BASE + "; default: the base that the adapter names")
     adapter: str | None = option(None, "adapter file; without it the base alone is used")
     imgsz: int | None = option(
         None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
@@ -193,6 +205,7 @@ class EvaluateConfig(_Detecting):
 
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
     split: Split = option("val", "split to measure")
+    classes: str | None = option(None, "its classes to measure, by comma; default: all")
     mode: Mode | None = option(None, "which classes are measured; default: defects with an adapter, else general")
     json: str | None = option(None, "file for the result as JSON")
     strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
@@ -208,7 +221,7 @@ class RetentionConfig(_Options):
 
     data: str = option("", "dataset of the base's own classes, such as a part of COCO (required)")
     split: Split = option("val", "split to measure")
-    model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
+    model: str = option("starter", BASE)
     adapter: str | None = option(None, "adapter file to measure")
     tuned: str | None = option(None, "fully fine-tuned checkpoint to measure beside it")
     imgsz: int = option(640, "side of the square pictures, pixels, a multiple of 32")
@@ -262,7 +275,9 @@ class InspectConfig(_Options):
     """Look into an adapter file: what it learned, how much it changes each layer, and whether it fits a base."""
 
     file: str = option("", "adapter file (required)", positional=True)
-    model: str | None = option(None, "base to hold it against: path or official name; adds each change's relative size")
+    model: str | None = option(
+        None, "base to hold it against: starter, an official name or a path; adds each change's relative size"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -271,10 +286,20 @@ class InspectConfig(_Options):
 
 
 @dataclass(frozen=True)
+class ModelsConfig(_Options):
+    """List the detectors that can be loaded, with their size and what an adapter changes in them."""
+
+    model: str | None = option(None, "one of them, for its layers: which are adapted, how, and why not the others")
+    rank: int = option(8, "rank of the low-rank factors")
+    variant: Variant = option("lora", "kind of adapter")
+    placement: Placement = option("all", "which layers are adapted: all, neck (and head), head")
+
+
+@dataclass(frozen=True)
 class BenchmarkConfig(_Options):
     """Measure time and memory of training and inference on the CPU, all methods side by side."""
 
-    model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
+    model: str = option("starter", BASE)
     imgsz: int = option(640, "side of the square pictures, pixels, a multiple of 32")
     batch: int = option(4, "pictures in a training step")
     rank: int = option(8, "rank of the adapters")
@@ -293,7 +318,7 @@ class CompareConfig(_Options):
     """Train by several methods with the same data and budget, and say which is best, by how much, at what cost."""
 
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
-    model: str = option("yolo11n.pt", "base detector: path of a checkpoint, or an official name, downloaded once")
+    model: str = option("starter", BASE)
     methods: str = option(
         "lora,full,freeze,head",
         "lora, ssf, full, freeze, head, peft, ultralytics, by comma; options behind colons: lora:rank=16:variant=dora, "

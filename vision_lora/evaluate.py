@@ -23,6 +23,8 @@ def run(config: EvaluateConfig, console: Console) -> None:
 
     target = check_file("json", config.json)
     dataset = open_dataset(config.data, strict=config.strict)
+    if config.classes is not None:
+        dataset = dataset.only(config.classes.split(","))
     samples = dataset.splits.get(config.split)
     if not samples:
         raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
@@ -49,6 +50,15 @@ class Batch:
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The batch on another device."""
         return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
+
+    def resized(self, side: int) -> Batch:
+        """The batch at another side, pixels; boxes, scales and pads follow."""
+        if side == self.images.shape[-1]:
+            return self
+        ratio = side / self.images.shape[-1]
+        images = F.interpolate(self.images.float(), (side, side), mode="bilinear", antialias=True).round().byte()
+        targets = torch.cat((self.targets[:, :2], self.targets[:, 2:] * ratio), 1)
+        return Batch(images, targets, self.scales * ratio, self.pads * ratio, self.indices)
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory; torch's DataLoader calls this by its name."""

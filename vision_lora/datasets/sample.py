@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -132,6 +133,35 @@ class Dataset:
     splits: dict[str, list[Sample]]
     problems: list[Problem]
     mended: list[Problem] = field(default_factory=list)
+
+    def only(self, names: Sequence[str]) -> Dataset:
+        """The same pictures with some of the classes, in the dataset's order; objects of the others are background.
+
+        Raises:
+            DataError: no name, or one that the dataset does not have.
+
+        Examples:
+            >>> sample = Sample(Path("a.png"), 9, 9, as_boxes([(0, 0, 5, 5), (1, 1, 9, 9)]), np.array([0, 2]))
+            >>> data = Dataset(Path("d.yaml"), ("pit", "stain", "dent"), {"train": [sample]}, []).only(["dent"])
+            >>> data.names, data.splits["train"][0].boxes.tolist(), data.splits["train"][0].classes.tolist()
+            (('dent',), [[1.0, 1.0, 9.0, 9.0]], [0])
+        """
+        unknown = [name for name in names if name not in self.names]
+        if unknown or not names:
+            raise DataError(
+                f"{self.source}: no class {unknown[0] if unknown else '(nothing)'!r}; expected some of "
+                f"{', '.join(self.names)}"
+            )
+        kept = [index for index, name in enumerate(self.names) if name in names]
+        place = np.full(len(self.names), -1)
+        place[kept] = np.arange(len(kept))
+
+        def cut(sample: Sample) -> Sample:
+            classes = place[sample.classes]
+            return replace(sample, boxes=sample.boxes[classes >= 0], classes=classes[classes >= 0])
+
+        splits = {split: [cut(sample) for sample in samples] for split, samples in self.splits.items()}
+        return replace(self, names=tuple(self.names[index] for index in kept), splits=splits)
 
 
 def as_boxes(rows: list[Box]) -> Boxes:

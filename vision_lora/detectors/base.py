@@ -70,6 +70,20 @@ class Found(NamedTuple):
     classes: Tensor
 
 
+class Model(NamedTuple):
+    """Something that can be loaded, for a list of it all.
+
+    Attributes:
+        name: what to give as `--model`.
+        choice: letters that may stand in the size's place, or the architecture.
+        build: makes it with random weights, without network; None where its size is known from its files alone.
+    """
+
+    name: str
+    choice: str = ""
+    build: Callable[[], Detector] | None = None
+
+
 class Detector(ABC):
     """A frozen, folded network with its class names and its adapters.
 
@@ -84,12 +98,14 @@ class Detector(ABC):
         family: what adapters and errors call the family.
         supported: what `load` takes, in a line for the user.
         suffix: how a file of `save_checkpoint` ends; empty where it is a folder.
+        side: of the square pictures that the base was trained on, pixels.
         families: those that have been imported, by name; `vision_lora.detectors.load` imports all.
     """
 
     family: ClassVar[str]
     supported: ClassVar[str]
     suffix: ClassVar[str] = ".pt"
+    side: int = 640
     families: ClassVar[dict[str, type[Detector]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -122,6 +138,11 @@ class Detector(ABC):
         from vision_lora.detectors.load import load_base  # imports the families, and they import this module
 
         return cast("Self", load_base(name, fold=fold))
+
+    @classmethod
+    @abstractmethod
+    def models(cls) -> Iterator[Model]:
+        """What the family loads: of each kind the smallest."""
 
     @abstractmethod
     def class_layers(self) -> tuple[str, ...]:
@@ -207,8 +228,8 @@ class Detector(ABC):
 
     @property
     def imgsz(self) -> int:
-        """Side of the square pictures to detect in, pixels: what the active adapter was trained on, or 640."""
-        return 640 if self.adapter is None else self.adapter.card.imgsz
+        """Side of the square pictures to detect in, pixels: what the active adapter or the base was trained on."""
+        return self.side if self.adapter is None else self.adapter.card.imgsz
 
     def to(self, device: torch.device | str) -> None:
         """Move the network and all attached adapters."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
 from vision_lora.adapters.file import load_adapter
-from vision_lora.detectors import weights
-from vision_lora.detectors.base import Detector
+from vision_lora.detectors import starter, weights
+from vision_lora.detectors.base import Detector, Model
 from vision_lora.detectors.rtdetr import RtdetrDetector
 from vision_lora.detectors.torchvision import TorchvisionDetector
 from vision_lora.detectors.transformers import TransformersDetector
@@ -20,6 +23,11 @@ ULTRALYTICS: tuple[type[UltralyticsDetector], ...] = (YoloDetector, RtdetrDetect
 
 def load_base(name: str, *, fold: bool = True) -> Detector:
     """Load a base with the family that knows it, see `Detector.load`."""
+    if name == starter.NAME:
+        shipped, side = starter.read_starter()
+        detector = YoloDetector.of(shipped, starter.NAME, fold=fold)
+        detector.side = side
+        return detector
     for family in BY_NAME:
         if family.claims(name):
             return family.load(name, fold=fold)
@@ -37,9 +45,17 @@ def load_base(name: str, *, fold: bool = True) -> Detector:
     raise CheckpointError(f"{name}: {described(network)}, not a supported detector; expected {supported()}")
 
 
+def models() -> Iterator[Model]:
+    """What `load_base` takes: the base that ships with the package, and of each kind the smallest."""
+    yield Model(starter.NAME, "ships with the package", partial(load_base, starter.NAME))
+    for family in (*ULTRALYTICS, *BY_NAME):
+        yield from family.models()
+
+
 def supported() -> str:
     """What `load_base` takes, in a line."""
-    return "; ".join(family.supported for family in Detector.families.values())
+    families = "; ".join(family.supported for family in Detector.families.values())
+    return f"{starter.NAME}, the base that ships with the package; {families}"
 
 
 def load_detector(model: str | None, adapter: str | None, device: str = "auto") -> Detector:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.modules import RTDETRDecoder
 from ultralytics.nn.tasks import DetectionModel
 
-from vision_lora.detectors.base import Found, Readout
+from vision_lora.detectors.base import Found, Model, Readout
 from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.queries import initialise_scores, read_queries
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
@@ -31,6 +33,10 @@ class RtdetrDetector(UltralyticsDetector):
     def __init__(self, network: DetectionModel, base: str) -> None:
         super().__init__(network, base)
         self.head._generate_anchors = _anchors
+
+    @classmethod
+    def models(cls) -> Iterator[Model]:
+        yield Model("rtdetr-l.pt", "l x", partial(cls.load, "rtdetr-l.yaml"))
 
     def class_layers(self) -> tuple[str, ...]:
         decoder = [f"dec_score_head.{index}" for index in range(len(self.head.dec_score_head))]

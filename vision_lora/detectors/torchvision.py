@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +24,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, nms
 
 from vision_lora.detectors import weights
-from vision_lora.detectors.base import Detector, Found, Readout
+from vision_lora.detectors.base import Detector, Found, Model, Readout
 from vision_lora.detectors.fold import fold_followed
 from vision_lora.detectors.heads import AnchorClassifier, BoxPredictor
 from vision_lora.detectors.precision import full_precision
@@ -130,6 +132,16 @@ class TorchvisionDetector(Detector):
                 f"{base}: not the weights of {builder} ({' '.join(str(error).split())[:200]})"
             ) from error
         return cls(network, tuple(map(str, names[1:])), base, builder=builder, fold=fold)
+
+    @classmethod
+    def models(cls) -> Iterator[Model]:
+        for builder in builders():
+            yield Model(f"{PREFIX}{builder}", "", partial(cls._random, builder))
+
+    @classmethod
+    def _random(cls, builder: str) -> Self:
+        names = tuple(f"class {index}" for index in range(80))
+        return cls(build(builder, len(names) + 1), names, builder, builder=builder)
 
     def class_layers(self) -> tuple[str, ...]:
         return tuple(

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision_lora.detectors.base import Detector, Found, Readout
+from vision_lora.detectors.base import Detector, Found, Model, Readout
 from vision_lora.detectors.fold import fold_followed
 from vision_lora.detectors.heads import Classifier, Table
 from vision_lora.detectors.precision import full_precision
@@ -31,6 +31,19 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 PREFIX = "hf:"
+KINDS = (  # those that are tested; others of AutoModelForObjectDetection load too where they answer in the same way
+    "yolos",
+    "detr",
+    "conditional_detr",
+    "dab-detr",
+    "deformable_detr",
+    "rt_detr",
+    "rt_detr_v2",
+    "d_fine",
+    "deimv2",
+    "rf_detr",
+    "lw_detr",
+)
 SIZE = 320  # side of the picture that a network is tried with at load, pixels; has cells for some hundred queries
 # Parts of layer names that say where in the network they are; what is neither backbone nor neck is head.
 BACKBONE = {"backbone", "conv_encoder", "vit"}
@@ -125,6 +138,10 @@ class TransformersDetector(Detector):
                 "expected a checkpoint that was trained to detect"
             )
         return cls(network, processor, Path(path).name, fold=fold)
+
+    @classmethod
+    def models(cls) -> Iterator[Model]:
+        yield Model(f"{PREFIX}OWNER/NAME", ", ".join(KINDS))
 
     def class_layers(self) -> tuple[str, ...]:
         return self._class_layers

@@ -32,14 +32,15 @@ def find_checkpoint(name: str) -> Path:
         raise CheckpointError(f"{name}: expected a checkpoint file, found a folder")
     if path.name != name or name not in GITHUB_ASSETS_NAMES:
         raise CheckpointError(
-            f"{name}: no such checkpoint; give the path of a .pt file, or an official name such as yolo11n.pt"
+            f"{name}: no such checkpoint; give the path of a .pt file, an official name such as yolo11n.pt, "
+            "or starter, the base that ships with the package"
         )
     try:
         found = Path(attempt_download_asset(name))
     except (OSError, RuntimeError) as error:  # Ultralytics raises ConnectionError, an OSError, or RuntimeError
         raise CheckpointError(
-            f"{name}: the download failed ({' '.join(str(error).split())}); without internet, copy the file to this "
-            f"machine and give its path: --model /path/to/{name}"
+            f"{name}: the download failed ({' '.join(str(error).split())}); without internet, take the base that "
+            f"ships with the package, --model starter, or copy the file to this machine: --model /path/to/{name}"
         ) from error
     if not found.is_file():
         raise CheckpointError(f"{name}: the download failed; copy the file to this machine and give its path")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +17,17 @@ from ultralytics.utils.loss import E2ELoss
 from ultralytics.utils.nms import non_max_suppression
 
 from vision_lora.detectors import yolo_retain
-from vision_lora.detectors.base import Found, Readout
+from vision_lora.detectors.base import Found, Model, Readout
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
 
+GENERATIONS = {  # sizes of each, as its official checkpoints are called
+    "yolov8": "nsmlx",
+    "yolov9": "tsmce",
+    "yolov10": "nsmblx",
+    "yolo11": "nsmlx",
+    "yolo12": "nsmlx",
+    "yolo26": "nsmlx",
+}
 BRANCHES = ("cv3", "one2one_cv3")  # classifying branches of the head; the second in NMS-free networks
 
 
@@ -44,6 +53,13 @@ class YoloDetector(UltralyticsDetector):
         self._criterion_classes = 0
         self._epoch, self._epochs = 0, 1
         super().__init__(network, base)
+
+    @classmethod
+    def models(cls) -> Iterator[Model]:
+        for generation, sizes in GENERATIONS.items():
+            yield Model(
+                f"{generation}{sizes[0]}.pt", " ".join(sizes), partial(cls.load, f"{generation}{sizes[0]}.yaml")
+            )
 
     def class_layers(self) -> tuple[str, ...]:
         prefix = self._head_name

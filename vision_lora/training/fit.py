@@ -123,11 +123,12 @@ def fit(
     try:
         for epoch in range(len(history.rows), config.epochs):
             batches.set_epoch(epoch)
+            side = side_at(epoch, config)
             objective.begin_epoch(epoch, config.epochs)
             means: dict[str, float] = {}
             pictures, started = 0, time.perf_counter()
             for index, batch in enumerate(batches):
-                batch = batch.to(fabric.device, non_blocking=True)
+                batch = batch.to(fabric.device, non_blocking=True).resized(side)
                 began = time.perf_counter()
                 done, steps = epoch * len(batches) + index, config.epochs * len(batches)
                 lr = config.lr * schedule(done, steps, warmup)
@@ -184,6 +185,18 @@ def schedule(step: int, steps: int, warmup: int) -> float:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
     return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
+
+
+def side_at(epoch: int, config: TrainConfig) -> int:
+    """Side of the pictures in an epoch, pixels: grows in steps of 32 (Tan & Le 2021, EfficientNetV2, section 4.2).
+
+    Examples:
+        >>> config = TrainConfig(data="data.yaml", imgsz=224, grow=0.5, epochs=8)
+        >>> [side_at(epoch, config) for epoch in range(8)]
+        [96, 128, 128, 160, 192, 192, 224, 224]
+    """
+    done = min(1.0, epoch / max(1.0, 0.75 * config.epochs))
+    return max(32, math.floor(config.imgsz * (config.grow + (1 - config.grow) * done) / 32) * 32)
 
 
 def parameter_groups(learned: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:

@@ -63,7 +63,8 @@ def make_learner(config: TrainConfig, names: Sequence[str], layers: Collection[s
         adapter, plan = _grown(config, detector, names) if config.on else new_adapter(config, detector, names, layers)
         detector.attach(adapter)
         return Learner(detector, adapter, adapter, plan, adapter.parameter_count(), total, base, "defects")
-    detector.replace_classes(names, keep=config.joint)
+    if tuple(names) != detector.names:  # its own classes are trained further, not anew
+        detector.replace_classes(names, keep=config.joint)
     detector.unfreeze(STAGES[config.method])
     trained = [parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad]
     return Learner(detector, detector.network, None, None, {config.method: sum(trained)}, total, base, "general")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import platform
 import resource
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning_fabric
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -78,6 +80,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     fabric.launch()
     lightning_fabric.seed_everything(config.seed, verbose=False)
     dataset, train_samples, val_samples, broken = _open(config)
+    config = replace(config, imgsz=config.imgsz or own_size(train_samples))
     batches = train_loader(
         train_samples,
         config.imgsz,
@@ -212,6 +215,8 @@ def _resumed(config: TrainConfig) -> tuple[TrainConfig, Path]:
 def _open(config: TrainConfig) -> tuple[Dataset, list[Sample], list[Sample], list[Problem]]:
     """The dataset, its pictures to train and to validate on, and the val pictures that cannot be read."""
     dataset = open_dataset(config.data, strict=config.strict)
+    if config.classes is not None:
+        dataset = dataset.only(config.classes.split(","))
     if dataset.splits.get("train") and not dataset.splits.get("val"):
         dataset = split_dataset(dataset, {"train": 0.8, "val": 0.2}, seed=config.seed)
     train_samples = _split(dataset, "train")
@@ -220,6 +225,17 @@ def _open(config: TrainConfig) -> tuple[Dataset, list[Sample], list[Sample], lis
         train_samples = cut_tiles(train_samples, config.tile, config.overlap)
         val_samples = cut_tiles(val_samples, config.tile, config.overlap)
     return dataset, train_samples, val_samples, broken
+
+
+def own_size(samples: Sequence[Sample]) -> int:
+    """Side at which most pictures keep their detail, pixels: a multiple of 32, from 320, for small ones, to 640.
+
+    Examples:
+        >>> own_size([Sample(Path("a.png"), 500, 333, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))])
+        512
+    """
+    longer = float(np.median([max(sample.width, sample.height) for sample in samples]))
+    return min(640, max(320, math.ceil(longer / 32) * 32))
 
 
 def _split(dataset: Dataset, name: str) -> list[Sample]:

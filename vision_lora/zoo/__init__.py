@@ -1,0 +1,1 @@
+"""Bases that ship with the package, and the command that packs them."""

@@ -16,10 +16,12 @@ import pytest
 import torch
 import yaml
 
+from tests.datasets.build import yolo
 from tests.runs import options
 from vision_lora.adapters.adapter import fingerprint
 from vision_lora.adapters.file import load_adapter
 from vision_lora.datasets.demo import write as demo
+from vision_lora.detectors.base import Detector
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.evaluate import main as evaluate
 from vision_lora.predict import main as predict
@@ -284,3 +286,39 @@ def test_missing_demo_data_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert train(["--data", "data/demo/defects.yaml", "--device", "cpu"]) == 2  # nothing was drawn, so nothing is there
     assert train(["--data", "data/other/defects.yaml", "--device", "cpu"]) == 2
     assert drawn == [Path("data/demo")]
+
+
+def _quick(data: Path, out: Path, **more: object) -> list[str]:
+    """A run of one epoch on the base that ships with the package."""
+    given = {"data": data, "out": out, "epochs": 1, "imgsz": 64, "batch": 4, "draws": 0, "workers": 0, **more}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+
+
+def test_the_main_job_needs_nothing_but_the_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = yolo(tmp_path, [f"{index % 3} 0.5 0.5 0.5 0.5\n" for index in range(8)])
+    assert train(_quick(data, tmp_path / "run", grow=0.5, classes="scratch,stain")) == 0
+    adapter = tmp_path / "run" / "adapter.safetensors"
+    printed = capsys.readouterr().out
+    assert f"next: python -m vision_lora.predict --model starter --adapter {adapter}" in printed.replace("\n", "")
+    card = load_adapter(adapter).card
+    assert (card.base, card.names, card.imgsz) == ("starter", ("scratch", "stain"), 64)
+    words = ["--adapter", str(adapter), "--data", str(data), "--split", "train", "--classes", "scratch,stain"]
+    assert evaluate([*words, "--json", str(tmp_path / "e.json")]) == 0
+    assert set(json.loads((tmp_path / "e.json").read_text())["per_class"]) == {"scratch", "stain"}
+    assert predict(["--adapter", str(adapter), "--source", str(data.parent), "--out", str(tmp_path / "seen")]) == 0
+
+
+def test_pictures_own_size_is_taken_where_none_is_given(tmp_path: Path) -> None:
+    data = yolo(tmp_path, ["0 0.5 0.5 0.5 0.5\n"] * 4)
+    assert train(_quick(data, tmp_path / "run", imgsz=0)) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["imgsz"] == 320
+
+
+def test_a_detector_s_own_classes_are_trained_further_not_anew(tmp_path: Path) -> None:
+    starter = Detector.load("starter", fold=False)
+    names = "[" + ", ".join(starter.names) + "]"
+    data = yolo(tmp_path, ["0 0.5 0.5 0.5 0.5\n"] * 4, names=names)
+    assert train(_quick(data, tmp_path / "run", method="full", lr=1e-9, ema=0)) == 0
+    after = YoloDetector.load(str(tmp_path / "run" / "best.pt"), fold=False).network.state_dict()
+    for layer in starter.class_layers():
+        torch.testing.assert_close(after[f"{layer}.weight"], starter.network.state_dict()[f"{layer}.weight"])

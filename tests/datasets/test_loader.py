@@ -171,6 +171,20 @@ def test_batches_move(samples: list[Sample]) -> None:
     assert moved.images.device.type == moved.targets.device.type == moved.indices.device.type == "meta"
 
 
+def test_a_smaller_batch_shows_the_same(samples: list[Sample]) -> None:
+    batch = next(iter(eval_loader(samples, 96, 3)))
+    small = batch.resized(48)
+    assert small.images.shape == (3, 3, 48, 48)
+    assert small.images.dtype == torch.uint8
+    boxes = batch.images.float().view(3, 3, 48, 2, 48, 2).mean((3, 5))  # averages of 2 x 2 pixels, all but antialiased
+    assert (small.images.float() - boxes).abs().mean() < 12
+    torch.testing.assert_close(small.targets[:, 2:] * 2, batch.targets[:, 2:])
+    torch.testing.assert_close(small.targets[:, :2], batch.targets[:, :2])
+    torch.testing.assert_close(small.scales * 2, batch.scales)
+    torch.testing.assert_close(small.pads * 2, batch.pads)
+    assert batch.resized(96) is batch
+
+
 def test_a_grey_sixteen_bit_picture_trains(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", mode="I;16")
     sample = Sample(path, 64, 48, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))

@@ -12,6 +12,7 @@ from tests.datasets.build import annotation, coco, picture, voc, voc_object, wri
 from vision_lora.datasets import Dataset, open_dataset
 from vision_lora.datasets.masks import mask_box
 from vision_lora.datasets.yolo import label_path
+from vision_lora.errors import DataError
 
 PUBLIC = {"neu-det": (1260, 2935), "deeppcb": (850, 5862), "coco128": (128, 929)}
 
@@ -236,3 +237,16 @@ def test_a_million_boxes_open_in_little_memory(tmp_path: Path) -> None:
     assert count == 1_000_000
     assert seconds < 30
     assert gibibytes < 2
+
+
+def test_some_of_the_classes_in_their_own_order(tmp_path: Path) -> None:
+    labels = ["0 0.5 0.5 0.5 0.5\n2 0.25 0.25 0.5 0.5\n", "1 0.5 0.5 0.25 0.25\n"]
+    data = open_dataset(yolo(tmp_path, labels))
+    some = data.only(["stain", "scratch"])
+    assert some.names == ("scratch", "stain")
+    assert [sample.classes.tolist() for sample in some.splits["train"]] == [[0, 1], []]
+    np.testing.assert_array_equal(some.splits["train"][0].boxes, data.splits["train"][0].boxes)
+    assert len(data.splits["train"][1].boxes) == 1
+    for names in (["scratch", "rust"], []):
+        with pytest.raises(DataError, match=r"no class .*; expected some of scratch, dent, stain"):
+            data.only(names)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from vision_lora.adapters.adapter import Adapter, Card
 from vision_lora.adapters.plan import make_plan
 from vision_lora.config import TrainConfig
-from vision_lora.training.fit import parameter_groups, schedule
+from vision_lora.training.fit import parameter_groups, schedule, side_at
 
 
 def test_only_b_learns_faster_and_only_matrices_decay() -> None:
@@ -40,3 +41,13 @@ def test_schedule_rises_and_falls() -> None:
     assert max(factors) == 1
     assert all(later <= earlier for earlier, later in itertools.pairwise(factors[10:]))
     assert math.isclose(schedule(100, 100, 10), 0.01)
+
+
+def test_pictures_grow_to_their_size_for_the_last_quarter() -> None:
+    config = TrainConfig(data="d", imgsz=320, grow=0.5, epochs=20)
+    sides = [side_at(epoch, config) for epoch in range(20)]
+    assert sides[0] == 160
+    assert all(one <= other and other % 32 == 0 for one, other in itertools.pairwise(sides))
+    assert set(sides[15:]) == {320}
+    assert {side_at(epoch, replace(config, grow=1.0)) for epoch in range(20)} == {320}
+    assert side_at(0, replace(config, epochs=1)) == 160

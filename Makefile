@@ -2,7 +2,7 @@
 MODEL ?= yolo11n.pt
 GRID ?= neu-det-grouped
 
-.PHONY: check test bench bench-camera format compare compare-keep compare-tables
+.PHONY: check test bench bench-camera format notebooks starter compare compare-keep compare-tables
 
 check:
 	ruff check
@@ -18,8 +18,18 @@ bench:
 # What the camera costs beside its detector, and whether half an hour at full load changes it: on a quiet machine.
 bench-camera:
 	mkdir -p data/results/camera
-	python -m vision_lora.streaming.bench --model $(MODEL) --json data/results/camera/bench.json
-	python -m vision_lora.streaming.soak --model $(MODEL) --minutes 30 --json data/results/camera/soak.json
+	python -m vision_lora.streaming.bench --model $(MODEL) --imgsz 320 --json data/results/camera/bench.json
+	python -m vision_lora.streaming.bench --model $(MODEL) --json data/results/camera/bench_640.json
+	python -m vision_lora.streaming.soak --model $(MODEL) --imgsz 320 --minutes 30 --json data/results/camera/soak.json
+
+# The notebooks with new outputs, as they are in git.
+notebooks:
+	jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+# The base that ships with the package, from random weights; hours on a CPU. data/results/starter/ says what it gave.
+starter:
+	python -m vision_lora.train --config configs/starter.yaml --exist-ok
+	python -m vision_lora.zoo.pack runs/starter/best.pt
 
 format:
 	ruff check --fix

@@ -14,8 +14,8 @@ from vision_lora.config import PredictConfig
 
 def run(config: PredictConfig, console: Console) -> None:
     """Detect, write, and print what was found."""
-    from vision_lora.detectors.base import Readout
     from vision_lora.detectors.load import load_detector
+    from vision_lora.detectors.readout import Readout
     from vision_lora.outputs import check_file, new_folder, write_json
     from vision_lora.streaming.predict import detect_frames
     from vision_lora.streaming.sinks import AnnotatedFolder, coco_results

@@ -14,7 +14,8 @@ from torch import nn
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 from tests.detectors.build import CLASSES, NAMES, RTDETR, as_trained, pictures, rtdetr
-from vision_lora.detectors.base import MEASURE, Detector
+from vision_lora.detectors.base import Detector
+from vision_lora.detectors.readout import MEASURE
 from vision_lora.detectors.rtdetr import RtdetrDetector
 
 

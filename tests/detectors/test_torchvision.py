@@ -15,7 +15,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d
 
 from tests.detectors.build import CLASSES, NAMES, TORCHVISION, _torchvision, as_trained, pictures, torchvision
-from vision_lora.detectors.base import MEASURE, Detector, Readout
+from vision_lora.detectors.base import Detector
+from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.torchvision import TorchvisionDetector, build, builders
 from vision_lora.errors import CheckpointError, ConfigError
 

@@ -23,7 +23,8 @@ from tests.detectors.build import (
     hugging,
     pictures,
 )
-from vision_lora.detectors.base import MEASURE, Detector, Readout
+from vision_lora.detectors.base import Detector
+from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.transformers import TransformersDetector
 from vision_lora.errors import CheckpointError, ConfigError, TrainingError
 

@@ -18,8 +18,8 @@ from vision_lora.adapters.layers import Adapted
 from vision_lora.datasets.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors import yolo
-from vision_lora.detectors.base import MEASURE, Readout
 from vision_lora.detectors.fold import fold_batchnorm
+from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import AdapterError, CheckpointError, ConfigError
 

@@ -10,7 +10,7 @@ import pytest
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.tiles import join_detections
 from vision_lora.detections import Detections
-from vision_lora.detectors.base import Readout
+from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import DataError
 from vision_lora.evaluation.measure import measure_tiled

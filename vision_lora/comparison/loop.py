@@ -16,8 +16,8 @@ from vision_lora.comparison.clock import Clock
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.sample import Dataset
 from vision_lora.devices import has_bf16, pick_device
-from vision_lora.training.bench import _pictures, _saved_mib
 from vision_lora.training.methods import Learner, make_learner
+from vision_lora.training.probe import noise_batch, saved_mib
 from vision_lora.training.session import train
 
 
@@ -55,7 +55,7 @@ def train_loop(order: Order, folder: Path) -> Trained:
         adapter=config.method == "lora",
         curve=curve,
         bytes=summary["adapter_bytes"],
-        saved_mib=None if config.joint else saved_mib(make_learner(config, summary["names"]), config),
+        saved_mib=None if config.joint else step_mib(make_learner(config, summary["names"]), config),
         wall_seconds=seconds,
         **{name: summary[name] for name in _SHARED},
     )
@@ -77,7 +77,7 @@ _SHARED = (
 )  # what `Trained` and `summary.json` call alike
 
 
-def saved_mib(learner: Learner, config: TrainConfig) -> float | None:
+def step_mib(learner: Learner, config: TrainConfig) -> float | None:
     """What a step's forward keeps for the backward, parameters not counted; None on a GPU, which counts its own."""
     device = pick_device(config.device)
     if device.type != "cpu":
@@ -85,7 +85,7 @@ def saved_mib(learner: Learner, config: TrainConfig) -> float | None:
     dtype = config.precision
     if dtype == "auto":
         dtype = "bf16" if has_bf16(device) else "fp32"
-    images, targets = _pictures(config.imgsz, config.batch, seed=0)
-    targets[:, 1] %= len(learner.detector.names if learner.adapter is None else learner.adapter.card.names)
+    classes = len(learner.detector.names if learner.adapter is None else learner.adapter.card.names)
+    images, targets = noise_batch(config.imgsz, config.batch, classes, seed=0)
     torch.manual_seed(config.seed)
-    return _saved_mib(learner.detector, learner.learned, images, targets, dtype)
+    return saved_mib(learner.detector, learner.learned, images, targets, dtype)

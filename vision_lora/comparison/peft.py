@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vision_lora import __version__
 from vision_lora.comparison.cells import Order, Trained
 from vision_lora.comparison.clock import Clock
-from vision_lora.comparison.loop import Timed, saved_mib
+from vision_lora.comparison.loop import Timed, step_mib
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.loader import eval_loader, train_loader
@@ -100,7 +100,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
         seconds_per_step=history.seconds_per_step,
         images_per_second=history.rows[-1]["images_per_second"],
         peak_memory_mib=peak,
-        saved_mib=saved_mib(peft_learner(config, dataset.names), config),
+        saved_mib=step_mib(peft_learner(config, dataset.names), config),
         wall_seconds=seconds,
         device=str(fabric.device),
         precision=str(fabric._precision.precision),

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.attach import AdapterSet
-from vision_lora.adapters.deltas import VARIANTS, LowRank, NewRows
+from vision_lora.adapters.deltas import VARIANTS, LowRank
 from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detections import Detections
+from vision_lora.detectors.readout import Found, Readout, join
+from vision_lora.detectors.rows import grow_rows, replace_rows
 from vision_lora.detectors.trunk import Trunk
 from vision_lora.errors import AdapterError, ClassClashError, ConfigError, MismatchError
 from vision_lora.images import letterbox
@@ -35,39 +37,6 @@ PLACEMENTS: dict[str, tuple[str, ...]] = {
     "neck": ("neck", "head"),
     "head": ("head",),
 }
-
-
-class Readout(NamedTuple):
-    """How to turn raw outputs into detections.
-
-    Attributes:
-        confidence: lowest score that counts, 0 to 1.
-        iou: overlap above which the weaker of two boxes of a class goes (no effect on NMS-free detectors).
-        limit: most detections of one picture and pass.
-        multi_label: whether a box may carry several classes, as mAP is measured.
-    """
-
-    confidence: float = 0.25
-    iou: float = 0.7
-    limit: int = 300
-    multi_label: bool = False
-
-
-MEASURE = Readout(confidence=0.001, multi_label=True)
-
-
-class Found(NamedTuple):
-    """Detections of one pass in one letterboxed picture, best first.
-
-    Attributes:
-        boxes: corners x1, y1, x2, y2 in pixels, (n, 4).
-        scores: (n,).
-        classes: index among the pass's own classes, (n,) int64.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    classes: Tensor
 
 
 class Model(NamedTuple):
@@ -331,13 +300,9 @@ class Detector(ABC):
         deltas = copy.deepcopy(adapter.deltas)
         with torch.no_grad():
             for layer, rows in adapter.class_rows.items():
-                size, first = (len(card.names), rows.weight.shape[1]), len(kept)
-                deltas[layer] = grown = NewRows(*size, bias=rows.bias is not None, keep=rows.keep)
-                grown.weight[:first] = rows.weight[:first]
-                if grown.bias is not None and rows.bias is not None:
-                    grown.bias[:first] = rows.bias[:first]
-                further = None if grown.bias is None else grown.bias[first:]
-                self.initialise_rows(grown.weight[first:], further, layer)
+                deltas[layer] = grown = grow_rows(rows, len(card.names), len(kept))
+                further = None if grown.bias is None else grown.bias[len(kept) :]
+                self.initialise_rows(grown.weight[len(kept) :], further, layer)
         return Adapter(deltas, card).to(self.device)
 
     @contextmanager
@@ -417,21 +382,8 @@ class Detector(ABC):
         kept = len(self.names) if keep else 0
         names = (*self.names[:kept], *names)
         for name in self.class_layers():
-            layer = self.network.get_submodule(name)
-            old, old_bias = layer._parameters["weight"], layer._parameters.get("bias")
-            assert old is not None, "a class layer has a weight"
-            weight = old.new_zeros(len(names), *old.shape[1:])
-            bias = None if old_bias is None else old.new_zeros(len(names))
-            weight[:kept] = old[:kept]
-            if bias is not None and old_bias is not None:
-                bias[:kept] = old_bias[:kept]
+            weight, bias = replace_rows(self.network.get_submodule(name), len(names), kept)
             self.initialise_rows(weight.view(len(names), -1)[kept:], None if bias is None else bias[kept:], name)
-            layer.weight = nn.Parameter(weight, requires_grad=False)
-            if bias is not None:
-                layer.bias = nn.Parameter(bias, requires_grad=False)
-            for count in ("out_channels", "out_features", "num_embeddings"):
-                if hasattr(layer, count):
-                    setattr(layer, count, len(names))
         self.names = names
         self.classes_changed(len(names))
 
@@ -488,7 +440,7 @@ class Detector(ABC):
                     passes.append((self.read(prepared, readout), 0 if joint else len(self.names)))
         vocabulary = (*self.names, *learned)
         joined = [
-            _join([(found[index], offset) for found, offset in passes], vocabulary, len(self.names))
+            join([(found[index], offset) for found, offset in passes], vocabulary, len(self.names))
             for index in range(len(images))
         ]
         return [found.of("defects") for found in joined] if joint and mode == "defects" else joined
@@ -534,17 +486,3 @@ def _stem(network: nn.Module) -> dict[str, str]:
         for name, layer in network.named_modules()
         if isinstance(layer, nn.Conv2d) and layer.in_channels == 3
     }
-
-
-def _join(passes: list[tuple[Found, int]], names: tuple[str, ...], general: int) -> Detections:
-    boxes = torch.cat([found.boxes for found, _ in passes]).cpu()
-    scores = torch.cat([found.scores for found, _ in passes]).cpu()
-    classes = torch.cat([found.classes + offset for found, offset in passes]).cpu()
-    order = scores.argsort(descending=True, stable=True)
-    return Detections(
-        boxes[order].numpy().astype(np.float32),
-        scores[order].numpy().astype(np.float32),
-        classes[order].numpy().astype(np.int64),
-        names,
-        general,
-    )

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vision_lora.detectors.base import Found, Readout
+from vision_lora.detectors.readout import Found, Readout
 
 
 def read_queries(boxes: Tensor, scores: Tensor, side: int, readout: Readout) -> list[Found]:

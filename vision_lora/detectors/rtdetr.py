@@ -12,9 +12,10 @@ from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.modules import RTDETRDecoder
 from ultralytics.nn.tasks import DetectionModel
 
-from vision_lora.detectors.base import Found, Model, Readout
+from vision_lora.detectors.base import Model
 from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.queries import initialise_scores, read_queries
+from vision_lora.detectors.readout import Found, Readout
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
 
 

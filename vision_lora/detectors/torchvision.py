@@ -24,10 +24,11 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, nms
 
 from vision_lora.detectors import weights
-from vision_lora.detectors.base import Detector, Found, Model, Readout
+from vision_lora.detectors.base import Detector, Model
 from vision_lora.detectors.fold import fold_followed
 from vision_lora.detectors.heads import AnchorClassifier, BoxPredictor
 from vision_lora.detectors.precision import full_precision
+from vision_lora.detectors.readout import Found, Readout
 from vision_lora.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:

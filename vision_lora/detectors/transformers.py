@@ -19,11 +19,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision_lora.detectors.base import Detector, Found, Model, Readout
+from vision_lora.detectors.base import Detector, Model
 from vision_lora.detectors.fold import fold_followed
 from vision_lora.detectors.heads import Classifier, Table
 from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.queries import initialise_scores, read_queries
+from vision_lora.detectors.readout import Found, Readout
 from vision_lora.errors import CheckpointError, ConfigError, TrainingError
 from vision_lora.images import PAD_VALUE
 

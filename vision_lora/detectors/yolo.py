@@ -17,7 +17,8 @@ from ultralytics.utils.loss import E2ELoss
 from ultralytics.utils.nms import non_max_suppression
 
 from vision_lora.detectors import yolo_retain
-from vision_lora.detectors.base import Found, Model, Readout
+from vision_lora.detectors.base import Model
+from vision_lora.detectors.readout import Found, Readout
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
 
 GENERATIONS = {  # sizes of each, as its official checkpoints are called

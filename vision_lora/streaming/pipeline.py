@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.detections import Detections
-from vision_lora.detectors.base import Readout
+from vision_lora.detectors.readout import Readout
 from vision_lora.errors import VisionLoraError
 from vision_lora.streaming.attached import Attached
 from vision_lora.streaming.choice import Choice

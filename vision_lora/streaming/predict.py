@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from vision_lora.datasets.tiles import join_detections, tile_windows
 from vision_lora.detections import Detections
-from vision_lora.detectors.base import Detector, Mode, Readout
+from vision_lora.detectors.base import Detector, Mode
+from vision_lora.detectors.readout import Readout
 from vision_lora.streaming.source import Frame
 
 

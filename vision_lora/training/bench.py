@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import statistics
 import tempfile
 import time
@@ -18,9 +17,9 @@ from torch import Tensor, nn
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.detectors.base import Detector, Mode, Placement
+from vision_lora.training.probe import noise_batch, saved_mib
 
 CLASSES = 6
-BOXES = 4  # a picture; enough that assignment is not idle
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def training_rows(
         repeats: turns; in each, every method does one step.
         seed: of pictures, boxes and initial weights.
     """
-    images, targets = _pictures(imgsz, batch, seed)
+    images, targets = noise_batch(imgsz, batch, CLASSES, seed)
     steps: dict[str, Callable[[], None]] = {}
     saved: dict[str, float] = {}
     for method, make in _methods(model, rank).items():
@@ -76,14 +75,14 @@ def training_rows(
         detector, learned = make()
         steps[method] = training_step(detector, learned, images, targets, dtype)
         steps[method]()  # warm-up, and the optimizer's state
-        saved[method] = _saved_mib(detector, learned, images, targets, dtype) / batch
+        saved[method] = saved_mib(detector, learned, images, targets, dtype) / batch
     seconds = _in_turn(steps, repeats)
     return _rows(seconds, saved, dtype, imgsz, batch)
 
 
 def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: int, seed: int = 0) -> list[Row]:
     """The merged network (the reference), the attached adapter, the bare base, and both passes by placement."""
-    images, _ = _pictures(imgsz, batch, seed)
+    images, _ = noise_batch(imgsz, batch, CLASSES, seed)
     detectors = {name: adapted(model, rank, "lora", seed)[0] for name in ("merged", "attached", "both, all")}
     detectors["both, neck"] = adapted(model, rank, "lora", seed, "neck")[0]
     detectors["base"] = Detector.load(model)
@@ -196,31 +195,6 @@ def training_step(
     return step
 
 
-def _saved_mib(detector: Detector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str) -> float:
-    """Memory that autograd keeps between forward and backward, each storage once, without parameters and pictures."""
-    known = {tensor.untyped_storage().data_ptr() for tensor in (*detector.network.parameters(), *learned.parameters())}
-    kept: dict[int, int] = {}
-    alive: list[Tensor] = []  # so that no address is given out twice while counting
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
-
-    with (
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-        torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"),
-    ):
-        losses = detector.losses(images, targets)
-    size = sum(kept.values()) / 2**20
-    alive.clear()
-    del losses
-    gc.collect()
-    return size
-
-
 def _in_turn(steps: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
     """Seconds of each method in each turn: one after the other, so that all see the same moods of the machine.
 
@@ -244,17 +218,6 @@ def _rows(seconds: dict[str, list[float]], saved: dict[str, float], dtype: str, 
         memory = saved[method] / saved[reference] if saved[reference] else 0.0
         rows.append(Row(method, dtype, imgsz, milliseconds, saved[method], ratio, memory, 1000 / milliseconds))
     return rows
-
-
-def _pictures(imgsz: int, batch: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Noise with a few boxes: what a step costs does not depend on what a picture shows."""
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 256, (batch, 3, imgsz, imgsz), dtype=torch.uint8, generator=generator)
-    corner = torch.rand(batch * BOXES, 2, generator=generator) * 0.6 * imgsz
-    size = (0.1 + 0.3 * torch.rand(batch * BOXES, 2, generator=generator)) * imgsz
-    index = torch.arange(batch).repeat_interleave(BOXES).float()[:, None]
-    classes = torch.randint(0, CLASSES, (batch * BOXES, 1), generator=generator).float()
-    return images.contiguous(memory_format=torch.channels_last), torch.cat((index, classes, corner, corner + size), 1)
 
 
 def _names() -> Sequence[str]:

@@ -193,7 +193,7 @@ def side_at(epoch: int, config: TrainConfig) -> int:
     Examples:
         >>> config = TrainConfig(data="data.yaml", imgsz=224, grow=0.5, epochs=8)
         >>> [side_at(epoch, config) for epoch in range(8)]
-        [96, 128, 128, 160, 192, 192, 224, 224]
+        [96, 128, 128, 160, 160, 192, 224, 224]
     """
     done = min(1.0, epoch / max(1.0, 0.75 * config.epochs))
     return max(32, math.floor(config.imgsz * (config.grow + (1 - config.grow) * done) / 32) * 32)

@@ -18,6 +18,7 @@ ExportFormat = Literal["pt", "onnx", "openvino"]
 
 
 BASE = "base detector: starter, which ships with the package; an official name, downloaded once; or a checkpoint's path"
+OWN_SIZE = "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
 
 
 def option(default: Any, text: str, *, positional: bool = False, repeated: bool = False) -> Any:
@@ -123,9 +124,7 @@ class TrainConfig(_Options):
     retain_weight: float = option(1.0, "weight of staying as before against learning the new classes, in a joint pass")
     on: str | None = option(None, "adapter file to go on from: its classes stay in a joint pass, else a warm start")
     epochs: int = option(20, "passes over the training pictures")
-    imgsz: int = option(
-        0, "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
-    )
+    imgsz: int = option(0, OWN_SIZE)
     grow: float = option(1.0, "share of --imgsz that the first epochs see; it grows to 1 for the last quarter of them")
     batch: int = option(16, "pictures in one training step, over all devices")
     lr: float = option(0.001, "peak learning rate of AdamW")
@@ -224,7 +223,7 @@ class RetentionConfig(_Options):
     model: str = option("starter", BASE)
     adapter: str | None = option(None, "adapter file to measure")
     tuned: str | None = option(None, "fully fine-tuned checkpoint to measure beside it")
-    imgsz: int = option(640, "side of the square pictures, pixels, a multiple of 32")
+    imgsz: int | None = option(None, "side of the square pictures, pixels; default: what the base was trained on")
     batch: int = option(8, "pictures at once")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     out: str = option("runs/retention", "folder for the report; where it exists a number is added")
@@ -317,6 +316,8 @@ class BenchmarkConfig(_Options):
 class CompareConfig(_Options):
     """Train by several methods with the same data and budget, and say which is best, by how much, at what cost."""
 
+    own_size: ClassVar[bool] = True
+
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
     model: str = option("starter", BASE)
     methods: str = option(
@@ -333,7 +334,7 @@ class CompareConfig(_Options):
         "learning rates, by comma, that each method tries with the first seed; the best on val is taken",
     )
     epochs: int = option(20, "passes over the training pictures")
-    imgsz: int = option(640, "side of the square pictures that the detector sees, pixels, a multiple of 32")
+    imgsz: int = option(0, OWN_SIZE)
     batch: int = option(16, "pictures in one training step")
     rank: int = option(8, "rank of the low-rank factors")
     draws: int = option(500, "pictures in an epoch, at least: a smaller set is drawn several times, augmented anew")

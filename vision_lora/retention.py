@@ -36,7 +36,8 @@ def run(config: RetentionConfig, console: Console) -> None:
     if config.tuned is not None:
         detectors["tuned"] = load_detector(config.tuned, None, config.device)
     out = new_folder(config.out, exist_ok=config.exist_ok)
-    batches = eval_loader(samples, config.imgsz, config.batch)
+    imgsz = config.imgsz or base.side
+    batches = eval_loader(samples, imgsz, config.batch)
     before = general_detections(base, batches, samples, joint=False)
 
     table = Table("detector", "mAP50-95", "change", "mAP50", "lost", "gained", "same bits", box=None)
@@ -51,11 +52,11 @@ def run(config: RetentionConfig, console: Console) -> None:
             save_lost(out / f"lost_{name}.jpg", kept.lost, samples, dataset.names)
     console.print(table)
     console.print(
-        f"{config.split} at {config.imgsz} px, {len(samples)} pictures; lost, gained: objects found at a score of 0.25 "
+        f"{config.split} at {imgsz} px, {len(samples)} pictures; lost, gained: objects found at a score of 0.25 "
         "or more by one and not by the other",
         markup=False,
     )
-    write_json(out / "retention.json", {"split": config.split, "imgsz": config.imgsz, "base": base.base, "rows": rows})
+    write_json(out / "retention.json", {"split": config.split, "imgsz": imgsz, "base": base.base, "rows": rows})
     console.print(f"results: {out}", markup=False)
 
 

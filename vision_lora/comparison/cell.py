@@ -28,8 +28,6 @@ from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.retention import compare, general_detections
 from vision_lora.outputs import write_json
 
-RETENTION_IMGSZ = 640  # pixels: what the base's checkpoints are made for
-
 
 @dataclass(frozen=True)
 class CellConfig:
@@ -95,13 +93,14 @@ def _retention(detector: Detector, data: str, config: TrainConfig) -> dict[str, 
     """
     dataset = open_dataset(data)
     samples = dataset.splits["val"]
-    batches = eval_loader(samples, RETENTION_IMGSZ, config.batch)
+    base = load_detector(config.model, None, config.device)
+    batches = eval_loader(samples, base.side, config.batch)
     joint = detector.adapter is not None and detector.adapter.joint
-    before = general_detections(load_detector(config.model, None, config.device), batches, samples, joint=False)
+    before = general_detections(base, batches, samples, joint=False)
     kept = compare(before, general_detections(detector, batches, samples, joint=joint), samples, dataset.names)
     return {
         "images": len(samples),
-        "imgsz": RETENTION_IMGSZ,
+        "imgsz": base.side,
         "base": kept.result.map50_95 - kept.change,
         "kept": kept.result.map50_95,
         "identical": kept.identical,

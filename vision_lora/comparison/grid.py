@@ -20,6 +20,7 @@ from vision_lora.comparison.runner import Runner
 from vision_lora.config import CompareConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.open import open_dataset, open_pictures
+from vision_lora.datasets.sample import own_size
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.devices import make_fabric, pick_device
@@ -153,7 +154,8 @@ def plan_grid(config: CompareConfig) -> Grid:
         open_pictures(replay)  # refuses a folder without any
     root = Path(config.out)
     data = share_data(config.data, shots, seeds, root / "data", strict=config.strict)
-    config = replace(config, model=model, augment=augment, retention=retention, replay=replay)
+    imgsz = config.imgsz or own_size(data.splits["train"])
+    config = replace(config, model=model, augment=augment, imgsz=imgsz, retention=retention, replay=replay)
     return Grid(config, methods, shots, seeds, data, root, Base(base.base, base.fingerprint, len(base.names)))
 
 

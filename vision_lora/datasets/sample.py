@@ -190,3 +190,14 @@ def _clip(box: Box, size: tuple[int, int]) -> Box | str:
     if right - left < 0.01 or bottom - top < 0.01:
         return f"box without area in the picture ({right - left:.4g} x {bottom - top:.4g} pixels)"
     return left, top, right, bottom
+
+
+def own_size(samples: Sequence[Sample]) -> int:
+    """Side at which most pictures keep their detail, pixels: a multiple of 32, from 320, for small ones, to 640.
+
+    Examples:
+        >>> own_size([Sample(Path("a.png"), 500, 333, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))])
+        512
+    """
+    longer = float(np.median([max(sample.width, sample.height) for sample in samples]))
+    return min(640, max(320, math.ceil(longer / 32) * 32))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import platform
 import resource
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning_fabric
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -28,7 +26,7 @@ from vision_lora.datasets.demo.write import ensure_demo
 from vision_lora.datasets.leaves import leaves
 from vision_lora.datasets.loader import TrainLoader, eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset, open_pictures
-from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
+from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample, own_size
 from vision_lora.datasets.split import split_dataset
 from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.detectors.base import Detector
@@ -225,17 +223,6 @@ def _open(config: TrainConfig) -> tuple[Dataset, list[Sample], list[Sample], lis
         train_samples = cut_tiles(train_samples, config.tile, config.overlap)
         val_samples = cut_tiles(val_samples, config.tile, config.overlap)
     return dataset, train_samples, val_samples, broken
-
-
-def own_size(samples: Sequence[Sample]) -> int:
-    """Side at which most pictures keep their detail, pixels: a multiple of 32, from 320, for small ones, to 640.
-
-    Examples:
-        >>> own_size([Sample(Path("a.png"), 500, 333, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))])
-        512
-    """
-    longer = float(np.median([max(sample.width, sample.height) for sample in samples]))
-    return min(640, max(320, math.ceil(longer / 32) * 32))
 
 
 def _split(dataset: Dataset, name: str) -> list[Sample]:

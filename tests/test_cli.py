@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from vision_lora import config as configs
 from vision_lora.cli import parse, run_verb
@@ -115,3 +116,19 @@ def test_files_are_checked_before_the_work_and_written_whole(tmp_path: Path) -> 
     write_json(target, {"a": 1})
     assert target.read_text() == '{\n "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_nothing_is_animated_or_coloured_but_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notebooks set FORCE_COLOR, and would keep each frame of a progress bar."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    def run(config: TrainConfig, console: Console) -> None:
+        assert not console.is_terminal
+        with console.status("at work"):
+            console.print("[bold]done")
+        raise DataError("no names")
+
+    assert run_verb(TrainConfig, "train", run, ["--data", "steel.yaml"]) == 2
+    assert capsys.readouterr() == ("done\n", "error: no names\n")

@@ -80,18 +80,24 @@ def run_verb(
     Returns:
         0 when done, 2 after a mistake of the user, 130 after Ctrl-C; or what `run` gives.
     """
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    errors = make_console(stderr=True)
     handler = RichHandler(console=errors, show_time=False, show_path=False, markup=False)
     handler.addFilter(_NoPasswords())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
-        return run(parse(config, verb, argv), Console(soft_wrap=True, highlight=False)) or 0
+        return run(parse(config, verb, argv), make_console()) or 0
     except VisionLoraError as error:
         errors.print(f"error: {redact(' '.join(str(error).split()))}", markup=False)
         return 2
     except KeyboardInterrupt as interrupt:
         errors.print(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", markup=False)
         return 130
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Where a verb prints; animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame."""
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, force_terminal=None if terminal else False)
 
 
 def as_dict(config: Any) -> dict[str, Any]:

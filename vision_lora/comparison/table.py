@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from vision_lora.cli import make_console
 from vision_lora.comparison import tables
 from vision_lora.comparison.advice import advice
 from vision_lora.comparison.notes import notes
@@ -65,7 +64,7 @@ def _parts(result: Result) -> Iterator[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables, or put them into a file; gives the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console()
     target = None
     if "--into" in words[:-1]:
         place = words.index("--into")
@@ -80,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             console.print(text, markup=False)
     except VisionLoraError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
+        make_console(stderr=True).print(f"error: {error}", markup=False)
         return 2
     return 0
 

@@ -114,7 +114,7 @@ def test_own_recipe(tmp_path: Path) -> None:
 
 
 def test_unknown_name_lists_the_choices() -> None:
-    with pytest.raises(ConfigError, match="expected conveyor, none, replay, surface"):
+    with pytest.raises(ConfigError, match="expected conveyor, none, photograph, replay, surface"):
         load_recipe("surfaces")
 
 

@@ -140,8 +140,9 @@ def fit(
                 optimizer.step()
                 optimizer.zero_grad()
                 ema.update()
-                for name, loss in losses.items():
-                    means[name] = means.get(name, 0.0) + (loss.item() - means.get(name, 0.0)) / (index + 1)
+                values = torch.stack(list(losses.values())).tolist()  # one wait for the device, not one a loss
+                for name, value in zip(losses, values, strict=True):
+                    means[name] = means.get(name, 0.0) + (value - means.get(name, 0.0)) / (index + 1)
                 if not all(map(math.isfinite, means.values())):
                     raise TrainingError(
                         f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "

@@ -18,7 +18,7 @@ class PackConfig:
     """Write the starter base from the checkpoint that its training left."""
 
     file: str = option("", "best.pt of a run with --method full (required)", positional=True)
-    imgsz: int = option(224, "side of the square pictures that it was trained on, pixels")
+    imgsz: int = option(288, "side of the square pictures that it was trained on, pixels")
     out: str | None = option(None, "file to write; default: the package's own")
 
     def __post_init__(self) -> None:

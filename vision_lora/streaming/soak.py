@@ -39,7 +39,7 @@ class SoakConfig:
     adapter: str | None = option(None, "adapter file; without it the base alone is used")
     imgsz: int | None = option(None, "side of the square pictures, pixels; default: the adapter's, or 640")
     video: str | None = option(None, "video to watch; default: a drawn one, 640 x 360 pixels")
-    fps: float = option(25.0, "pictures a second of each feed")
+    fps: float = option(60.0, "pictures a second of each feed; more than the detector manages")
     minutes: int = option(30, "how long; the minute before is for warming up")
     minute: float = option(60.0, "seconds of such a minute, to try the program itself")
     json: str | None = option(None, "file for the result as JSON")
@@ -83,6 +83,7 @@ def run(config: SoakConfig, console: Console) -> int:
             crops=str(Path(folder) / "crops"),
             segments=str(Path(folder) / "segments"),
             keep_gb=0.2,
+            freeze=86400,  # the feed is a video that begins anew every few seconds: nothing in it is new for long
         )
         detector = bare_detector(options)
         with live_feed(video, config.fps) as url:

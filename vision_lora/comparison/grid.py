@@ -19,6 +19,7 @@ from vision_lora.comparison.methods import Method, parse_lrs, parse_methods
 from vision_lora.comparison.runner import Runner
 from vision_lora.config import CompareConfig
 from vision_lora.datasets.augment import load_recipe
+from vision_lora.datasets.demo.write import ensure_demo
 from vision_lora.datasets.open import open_dataset, open_pictures
 from vision_lora.datasets.sample import own_size
 from vision_lora.detectors.base import Detector
@@ -153,6 +154,7 @@ def plan_grid(config: CompareConfig) -> Grid:
     if replay is not None:
         open_pictures(replay)  # refuses a folder without any
     root = Path(config.out)
+    ensure_demo(config.data)
     data = share_data(config.data, shots, seeds, root / "data", strict=config.strict)
     imgsz = config.imgsz or own_size(data.splits["train"])
     config = replace(config, model=model, augment=augment, imgsz=imgsz, retention=retention, replay=replay)

@@ -135,13 +135,14 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["ratio"]
                 losses = step(batch.images, batch.targets)
-                fabric.backward(torch.stack(list(losses.values())).sum())
+                stacked = torch.stack(list(losses.values()))
+                fabric.backward(stacked.sum())
                 fabric.clip_gradients(step, optimizer, max_norm=config.clip, error_if_nonfinite=False)
                 optimizer.step()
                 optimizer.zero_grad()
                 ema.update()
-                values = torch.stack(list(losses.values())).tolist()  # one wait for the device, not one a loss
-                for name, value in zip(losses, values, strict=True):
+                # Read as a list: one wait for the device, not one a loss.
+                for name, value in zip(losses, stacked.tolist(), strict=True):
                     means[name] = means.get(name, 0.0) + (value - means.get(name, 0.0)) / (index + 1)
                 if not all(map(math.isfinite, means.values())):
                     raise TrainingError(

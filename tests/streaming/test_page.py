@@ -95,8 +95,16 @@ LINE = "[data-source='press-line-3']"
 
 
 def text(browser: webdriver.Chrome, selector: str) -> str:
-    """What an element says; nothing where it is not there (yet)."""
-    return "".join(element.text for element in browser.find_elements(By.CSS_SELECTOR, selector))
+    """What an element says; nothing where it is not there (yet) or hidden.
+
+    In one script: between finding an element and asking it, the page may have replaced it.
+    """
+    script = """
+        const shown = [...document.querySelectorAll(arguments[0])].filter((element) => element.checkVisibility());
+        return shown.map((element) => element.innerText.trim()).join("");
+    """
+    said: str = browser.execute_script(script, selector)
+    return said
 
 
 def boxes(browser: webdriver.Chrome) -> set[str]:
@@ -216,7 +224,7 @@ def test_the_page_finds_the_program_again(at_work: Running, browser: webdriver.C
     port = int(server.url.rstrip("/").rpartition(":")[2])
     again = Page("127.0.0.1", port, None)
     again.serve(at_work.service)
-    wait_until(lambda: not browser.find_element(By.ID, "broken").is_displayed(), 15, "it is back")
+    wait_until(lambda: not text(browser, "#broken"), 15, "it is back")
     before = browser.execute_script(FINGERPRINT, LINE + " canvas")
     wait_until(lambda: browser.execute_script(FINGERPRINT, LINE + " canvas") != before, 10, "the picture moves")
     again.stop()

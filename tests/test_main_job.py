@@ -179,6 +179,29 @@ def test_a_resumed_run_ends_with_the_same_adapter(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_an_interrupted_run_is_gone_on_from_by_the_same_command_alone(
+    shared: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--exist-ok` over a run that was cut off: other options start anew, in the same folder."""
+    out = tmp_path / "cut"
+    told: list[int] = []
+    validated = Terminal.validated
+
+    def interrupt(self: Terminal, row: dict[str, float], *, best: bool) -> None:
+        told.append(int(row["epoch"]))
+        validated(self, row, best=best)
+        if len(told) < 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Terminal, "validated", interrupt)
+    command = [*options(shared, few, out, epochs=2), "--exist-ok"]
+    assert train(command) == 130
+    assert train([*command, "--lr", "0.002"]) == 130
+    assert train([*command, "--lr", "0.002"]) == 0
+    assert told == [1, 1, 2]
+    assert not (out / "state.pt").exists()
+
+
 def test_one_split_is_divided_and_tiles_are_cut(shared: Path, few: Path, tmp_path: Path) -> None:
     """A dataset with a train split only, trained on tiles of half a picture."""
     root = shutil.copytree(few.parent, tmp_path / "data")

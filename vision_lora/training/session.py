@@ -105,7 +105,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     val_batches = eval_loader(val_samples, config.imgsz, config.batch)
     if fabric.is_global_zero:
         out = out or new_folder(config.out, exist_ok=config.exist_ok)
-        write_json(out / "config.json", {item.name: getattr(config, item.name) for item in fields(config)})
+        _settle(out, config)
         audience.started(learner.plan, learner.counts, learner.total, dataset, out)
     out = fabric.broadcast(out)
     assert out is not None
@@ -208,6 +208,15 @@ def _resumed(config: TrainConfig) -> tuple[TrainConfig, Path]:
         raise ConfigError(f"--resume {out}: no interrupted run there; expected a folder with config.json and state.pt")
     values = json.loads((out / "config.json").read_text(encoding="utf-8"))
     return replace(TrainConfig(**values), resume=None), out
+
+
+def _settle(out: Path, config: TrainConfig) -> None:
+    """Write the options down. What an interrupted run with others left there is not gone on from."""
+    options = {item.name: getattr(config, item.name) for item in fields(config)}
+    file, state = out / "config.json", out / "state.pt"
+    if state.exists() and json.loads(file.read_text(encoding="utf-8")) != options:
+        state.unlink()
+    write_json(file, options)
 
 
 def _open(config: TrainConfig) -> tuple[Dataset, list[Sample], list[Sample], list[Problem]]:

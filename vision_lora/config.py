@@ -128,7 +128,7 @@ class TrainConfig(_Options):
     grow: float = option(1.0, "share of --imgsz that the first epochs see; it grows to 1 for the last quarter of them")
     batch: int = option(16, "pictures in one training step, over all devices")
     lr: float = option(0.001, "peak learning rate of AdamW")
-    lora_plus: float = option(1.0, "learning rate of the factor B by that of A and all else (LoRA+)")
+    lora_plus: float = option(4.0, "learning rate of the factor B, and of all else, by that of A (LoRA+)")
     weight_decay: float = option(0.0005, "weight decay of AdamW, on factors and weights, not on biases and scales")
     warmup: float = option(1.0, "epochs of linear warm-up before the cosine decay to 1 % of the peak")
     clip: float = option(10.0, "largest norm of the gradient")

@@ -13,15 +13,15 @@ from vision_lora.config import TrainConfig
 from vision_lora.training.fit import parameter_groups, schedule, side_at
 
 
-def test_only_b_learns_faster_and_only_matrices_decay() -> None:
+def test_only_a_learns_more_slowly_and_only_matrices_decay() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(8, 8))
     adapter = Adapter.from_plan(make_plan(network, rank=2), Card("test", "base.pt", "", ("a",), 2.0))
     groups = parameter_groups(adapter, TrainConfig(data="d", lora_plus=8.0, weight_decay=0.1))
     by_ratio = {group["ratio"]: {id(parameter) for parameter in group["params"]} for group in groups if group["params"]}
-    ups = {id(delta.up) for delta in adapter.deltas.values()}
-    assert by_ratio[8.0] == ups
+    downs = {id(delta.down) for delta in adapter.deltas.values()}
+    assert by_ratio[1 / 8] == downs
     decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
-    assert decayed == ups | {id(delta.down) for delta in adapter.deltas.values()}
+    assert decayed == downs | {id(delta.up) for delta in adapter.deltas.values()}
     everything = [parameter for group in groups for parameter in group["params"]]
     assert len(everything) == len(list(adapter.parameters()))
 

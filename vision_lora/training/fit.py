@@ -204,22 +204,23 @@ def side_at(epoch: int, config: TrainConfig) -> int:
 def parameter_groups(learned: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """What trains, by weight decay and learning rate.
 
-    Matrices decay; vectors (biases, scales, shifts, norms) do not. The factor B may learn faster than A by the ratio
-    `lora_plus` (Hayou et al. 2024, LoRA+, section 4).
+    Matrices decay; vectors (biases, scales, shifts, norms) do not. The factor A learns more slowly than B and all else
+    by `lora_plus` (Hayou et al. 2024, LoRA+, section 4): Adam moves every number by the learning rate, which is a large
+    part of A's, and where both factors run, their product runs away (data/results/divergence.json).
 
     Returns:
         Groups for AdamW; `ratio` is the group's learning rate by the schedule's.
     """
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
-    ups: list[nn.Parameter] = []
+    downs: list[nn.Parameter] = []
     for name, parameter in learned.named_parameters():
         if parameter.requires_grad:
-            kind = vectors if parameter.ndim <= 1 else ups if name.endswith(".up") else matrices
+            kind = vectors if parameter.ndim <= 1 else downs if name.endswith(".down") else matrices
             kind.append(parameter)
     return [
         {"params": matrices, "weight_decay": config.weight_decay, "ratio": 1.0},
-        {"params": ups, "weight_decay": config.weight_decay, "ratio": config.lora_plus},
+        {"params": downs, "weight_decay": config.weight_decay, "ratio": 1 / config.lora_plus},
         {"params": vectors, "weight_decay": 0.0, "ratio": 1.0},
     ]
 

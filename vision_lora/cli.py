@@ -29,7 +29,7 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     """Read a verb's options from the command line and from `--config FILE`, in the order given.
 
     Args:
-        config: dataclass of options made with `vision_lora.config.option`.
+        config: dataclass of options made with `vision_lora.options.option`.
         verb: name of the verb, for `--help`.
         argv: the words; by default what the shell gave.
 

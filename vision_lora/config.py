@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vision_lora.errors import ConfigError
+from vision_lora.options import Budget, Options, demand, option
 
 Method = Literal["lora", "full", "freeze", "head"]
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
@@ -21,82 +21,8 @@ BASE = "base detector: starter, which ships with the package; an official name, 
 OWN_SIZE = "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
 
 
-def option(default: Any, text: str, *, positional: bool = False, repeated: bool = False) -> Any:
-    """A field with its default and its line in `--help`, which names the unit where there is one.
-
-    Args:
-        default: its value where it is not given.
-        text: its line.
-        positional: whether it is given without its name.
-        repeated: whether it may be given several times, for a list.
-    """
-    return field(default=default, metadata={"help": text, "positional": positional, "repeated": repeated})
-
-
-def demand(condition: object, name: str, value: object, expected: str) -> None:
-    """Raise a ConfigError that names the option, what was given and what was expected."""
-    if not condition:
-        raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {expected}")
-
-
-class _Options:
-    """Checks what all verbs share; a verb's own `__post_init__` adds to it."""
-
-    own_size: ClassVar[bool] = False  # whether --imgsz 0 stands for the pictures' own
-
-    def __post_init__(self) -> None:
-        given = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
-        for name in ("epochs", "batch", "rank", "patience", "repeats", "devices"):
-            if name in given:
-                demand(given[name] >= 1, name, given[name], "1 or more")
-        if (imgsz := given.get("imgsz")) is not None and (imgsz or not self.own_size):
-            demand(
-                32 <= imgsz <= 8192 and imgsz % 32 == 0, "imgsz", imgsz, "a multiple of 32 from 32 to 8192, in pixels"
-            )
-        for name in ("confidence", "iou"):
-            if name in given:
-                demand(0 <= given[name] <= 1, name, given[name], "0 to 1")
-        if "tile" in given:
-            demand(given["tile"] == 0 or given["tile"] >= 32, "tile", given["tile"], "32 or more, in pixels, or 0")
-            demand(0 <= given["overlap"] < 1, "overlap", given["overlap"], "0 or more, less than 1")
-        if "workers" in given:
-            demand(0 <= given["workers"] <= 64, "workers", given["workers"], "0 to 64")
-
-
 @dataclass(frozen=True)
-class Budget:
-    """How much an adapter may cost.
-
-    Attributes:
-        kind: `parameters`, or `time` of both passes together.
-        limit: share of the base's parameters, 0 to 1; or time of both passes by that of one, 1 to 2.
-    """
-
-    kind: Literal["parameters", "time"]
-    limit: float
-
-    @classmethod
-    def parse(cls, text: str) -> Budget:
-        """Read `5%` or `1.5x`.
-
-        Raises:
-            ConfigError: it is neither.
-        """
-        kind: Literal["parameters", "time"] = "parameters" if text.endswith("%") else "time"
-        try:
-            number = float(text[:-1])
-        except ValueError:
-            number = math.nan
-        fits = 0 < number <= 100 if kind == "parameters" else text.endswith("x") and 1 < number <= 2
-        demand(fits, "budget", text, "parameters, such as 5%, or time of both passes by that of one, such as 1.5x")
-        return cls(kind, number / 100 if kind == "parameters" else number)
-
-    def __str__(self) -> str:
-        return f"{self.limit * 100:g}%" if self.kind == "parameters" else f"{self.limit:g}x"
-
-
-@dataclass(frozen=True)
-class TrainConfig(_Options):
+class TrainConfig(Options):
     """Teach a detector the classes of a dataset: the result is one adapter file."""
 
     own_size: ClassVar[bool] = True
@@ -174,7 +100,7 @@ class TrainConfig(_Options):
 
 
 @dataclass(frozen=True)
-class _Using(_Options):
+class _Using(Options):
     """What every verb needs that uses a trained detector."""
 
     model: str | None = option(None, BASE + "; default: the base that the adapter names")
@@ -215,7 +141,7 @@ class EvaluateConfig(_Detecting):
 
 
 @dataclass(frozen=True)
-class RetentionConfig(_Options):
+class RetentionConfig(Options):
     """Measure what is left of the base's own classes: base, exact and joint passes, and a fine-tuned checkpoint."""
 
     data: str = option("", "dataset of the base's own classes, such as a part of COCO (required)")
@@ -270,7 +196,7 @@ class ExportConfig(_Using):
 
 
 @dataclass(frozen=True)
-class InspectConfig(_Options):
+class InspectConfig(Options):
     """Look into an adapter file: what it learned, how much it changes each layer, and whether it fits a base."""
 
     file: str = option("", "adapter file (required)", positional=True)
@@ -285,7 +211,7 @@ class InspectConfig(_Options):
 
 
 @dataclass(frozen=True)
-class ModelsConfig(_Options):
+class ModelsConfig(Options):
     """List the detectors that can be loaded, with their size and what an adapter changes in them."""
 
     model: str | None = option(None, "one of them, for its layers: which are adapted, how, and why not the others")
@@ -295,7 +221,7 @@ class ModelsConfig(_Options):
 
 
 @dataclass(frozen=True)
-class BenchmarkConfig(_Options):
+class BenchmarkConfig(Options):
     """Measure time and memory of training and inference on the CPU, all methods side by side."""
 
     model: str = option("starter", BASE)
@@ -313,7 +239,7 @@ class BenchmarkConfig(_Options):
 
 
 @dataclass(frozen=True)
-class CompareConfig(_Options):
+class CompareConfig(Options):
     """Train by several methods with the same data and budget, and say which is best, by how much, at what cost."""
 
     own_size: ClassVar[bool] = True
@@ -358,7 +284,7 @@ class CompareConfig(_Options):
 
 
 @dataclass(frozen=True)
-class CheckConfig(_Options):
+class CheckConfig(Options):
     """Look for flaws in a dataset before they spoil a training run; exit code 1 where one would."""
 
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them or VOC files (required)")
@@ -432,7 +358,7 @@ class SourceConfig:
 
 
 @dataclass(frozen=True)
-class DemoConfig(_Options):
+class DemoConfig(Options):
     """Make demo data: 240 synthetic factory pictures with boxes around their defects, and a conveyor video."""
 
     out: str = option("data/demo", "folder for it; what was made there before with the same seed stays")

@@ -16,8 +16,8 @@ import cv2
 from rich.console import Console
 
 from vision_lora.cli import run_verb
-from vision_lora.config import demand, option
 from vision_lora.errors import ConfigError
+from vision_lora.options import demand, option
 from vision_lora.streaming.source import open_files
 
 

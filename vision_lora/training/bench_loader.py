@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from vision_lora.cli import run_verb
-from vision_lora.config import option
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.loader import train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
+from vision_lora.options import option
 from vision_lora.outputs import check_file, write_json
 from vision_lora.training.bench import adapted, training_step
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from vision_lora.cli import run_verb
-from vision_lora.config import option
 from vision_lora.errors import ConfigError
+from vision_lora.options import option
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,15 @@ import torch
 import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torchvision.ops import box_iou
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import ASSETS
 
 from tests.detectors.build import NAMES, pictures
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.starter import FILE, KEY, read_starter, write_starter
 from vision_lora.errors import CheckpointError
+from vision_lora.images import read_image
 from vision_lora.zoo.pack import main as pack
 
 RECIPE = Path(__file__).parents[2] / "configs" / "starter.yaml"
@@ -37,6 +40,20 @@ def test_loads_without_network_and_speaks_voc_s_classes(monkeypatch: pytest.Monk
     assert ",".join(detector.names) == recipe["classes"]
     assert (detector.base, detector.imgsz, len(detector.names)) == ("starter", recipe["imgsz"], 20)
     assert FILE.stat().st_size <= 6e6
+
+
+def test_finds_the_bus_and_its_people() -> None:
+    """In Ultralytics' bundled picture, at corners that were read off it; an overlap of half counts, as in mAP50."""
+    bus = (22, 231, 805, 757)
+    people = ((48, 399, 245, 903), (221, 405, 345, 857), (669, 392, 810, 877))
+    (found,) = Detector.load("starter").predict([read_image(ASSETS / "bus.jpg")], 320)
+    boxes, names = torch.as_tensor(found.boxes), [found.names[index] for index in found.classes]
+    seen = {
+        name: box_iou(boxes[[one == name for one in names]], torch.tensor(truth, dtype=torch.float32)).amax(0) >= 0.5
+        for name, truth in {"bus": (bus,), "person": people}.items()
+    }
+    assert seen["bus"].all()
+    assert seen["person"].sum() >= 2
 
 
 def test_an_adapter_on_it_names_it_and_loads_with_nothing_else(tmp_path: Path) -> None:

@@ -194,12 +194,48 @@ def test_an_interrupted_run_is_gone_on_from_by_the_same_command_alone(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Terminal, "validated", interrupt)
-    command = [*options(shared, few, out, epochs=2), "--exist-ok"]
+    command = options(shared, few, out, epochs=2)
     assert train(command) == 130
-    assert train([*command, "--lr", "0.002"]) == 130
-    assert train([*command, "--lr", "0.002"]) == 0
+    assert train([*command, "--exist-ok", "--lr", "0.002"]) == 130
+    assert train([*command, "--exist-ok", "--lr", "0.002"]) == 0
     assert told == [1, 1, 2]
     assert not (out / "state.pt").exists()
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Each run is interrupted after one epoch; gives the epochs that were trained."""
+    told: list[int] = []
+
+    def interrupt(_: Terminal, row: dict[str, float], **__: object) -> None:
+        told.append(int(row["epoch"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Terminal, "validated", interrupt)
+    return told
+
+
+def test_the_same_command_with_exist_ok_added_loses_no_epoch(
+    shared: Path, few: Path, tmp_path: Path, cut_off: list[int]
+) -> None:
+    out = tmp_path / "cut"
+    command = options(shared, few, out, epochs=3)
+    assert train(command) == 130
+    assert train([*command, "--exist-ok"]) == 130
+    assert cut_off == [1, 2]
+
+
+def test_a_resumed_run_of_an_older_version_loses_no_epoch(
+    shared: Path, few: Path, tmp_path: Path, cut_off: list[int]
+) -> None:
+    """Its options lack one that has come since."""
+    out = tmp_path / "cut"
+    assert train(options(shared, few, out, epochs=3)) == 130
+    written = json.loads((out / "config.json").read_text())
+    del written["grow"]
+    (out / "config.json").write_text(json.dumps(written))
+    assert train(["--resume", str(out)]) == 130
+    assert cut_off == [1, 2]
 
 
 def test_one_split_is_divided_and_tiles_are_cut(shared: Path, few: Path, tmp_path: Path) -> None:

@@ -104,8 +104,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         objective = Retaining(detector, replay, config.retain_weight, teacher)
     val_batches = eval_loader(val_samples, config.imgsz, config.batch)
     if fabric.is_global_zero:
-        out = out or new_folder(config.out, exist_ok=config.exist_ok)
-        _settle(out, config)
+        out = out or _begin(config)
         audience.started(learner.plan, learner.counts, learner.total, dataset, out)
     out = fabric.broadcast(out)
     assert out is not None
@@ -210,13 +209,17 @@ def _resumed(config: TrainConfig) -> tuple[TrainConfig, Path]:
     return replace(TrainConfig(**values), resume=None), out
 
 
-def _settle(out: Path, config: TrainConfig) -> None:
-    """Write the options down. What an interrupted run with others left there is not gone on from."""
-    options = {item.name: getattr(config, item.name) for item in fields(config)}
+def _begin(config: TrainConfig) -> Path:
+    """A folder with the options written down; an interrupted run there goes on if it had the same ones."""
+    out = new_folder(config.out, exist_ok=config.exist_ok)
     file, state = out / "config.json", out / "state.pt"
-    if state.exists() and json.loads(file.read_text(encoding="utf-8")) != options:
-        state.unlink()
+    options = {item.name: getattr(config, item.name) for item in fields(config)}
+    before = json.loads(file.read_text(encoding="utf-8")) if state.exists() and file.is_file() else {}
+    place = {"out": config.out, "exist_ok": config.exist_ok}  # it is this folder, however it was named
+    if {**before, **place} != options:
+        state.unlink(missing_ok=True)
     write_json(file, options)
+    return out
 
 
 def _open(config: TrainConfig) -> tuple[Dataset, list[Sample], list[Sample], list[Problem]]:

@@ -25,6 +25,7 @@ from vision_lora.detectors.heads import Classifier, Table
 from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.queries import initialise_scores, read_queries
 from vision_lora.detectors.readout import Found, Readout
+from vision_lora.detectors.transformers_layers import is_leaf, share_tied, silent_layer, take_apart, with_backbone
 from vision_lora.errors import CheckpointError, ConfigError, TrainingError
 from vision_lora.images import PAD_VALUE
 
@@ -89,9 +90,9 @@ class TransformersDetector(Detector):
         for layer in net.modules():
             if hasattr(layer, "eval_size"):
                 layer.eval_size = None
-        _share_tied(net)
+        share_tied(net)
         names = [str(net.config.id2label[index]) for index in range(net.config.num_labels)]
-        self._class_layers = _take_apart(net)
+        self._class_layers = take_apart(net)
         net.feeding = _Feeding(processor)
         net.loss_function = _Loss(net.loss_function)
         noise = torch.rand((1, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
@@ -149,11 +150,11 @@ class TransformersDetector(Detector):
 
     def fixed_layers(self) -> Mapping[str, str]:
         idle = dict.fromkeys(self._idle, "fixed: its input is always zero, as the queries that decoding starts from")
-        silent = _silent(self._net.config)
+        silent = silent_layer(self._net.config)
         if not silent:
             return idle
         first = ("model.enc_output", silent, silent.replace("class", "bbox"))
-        names = [name for name, layer in self.network.named_modules() if name.startswith(first) and _leaf(layer)]
+        names = [name for name, layer in self.network.named_modules() if name.startswith(first) and is_leaf(layer)]
         return {**idle, **dict.fromkeys(names, "fixed: transformers trains no proposals of the encoder")}
 
     def stage(self, layer: str) -> str:
@@ -200,7 +201,7 @@ class TransformersDetector(Detector):
             for name, child in list(parent.named_children()):
                 if isinstance(child, (Classifier, Table)):
                     setattr(parent, name, child.joined())
-        if silent := _silent(network.config):
+        if silent := silent_layer(network.config):
             layer = network.get_submodule(silent)
             layer.weight = nn.Parameter(layer.weight[:1].repeat(len(self.names), 1))
             layer.bias = nn.Parameter(layer.bias[:1].repeat(len(self.names)))
@@ -275,57 +276,6 @@ class _Loss:
             return self._loss(logits, labels, device, boxes, *args, **more)
 
 
-def _take_apart(network: Any) -> tuple[str, ...]:
-    """Give the classes of each class layer a layer of their own; names of these."""
-    config = copy.deepcopy(network.config)
-    config.num_labels += 1
-    for part in _with_backbone(config):
-        if hasattr(part, "use_pretrained_backbone"):
-            part.use_pretrained_backbone = False
-    with torch.device("meta"):
-        larger = dict(type(network)(config).named_parameters(remove_duplicate=False))
-    own = dict(network.named_parameters(remove_duplicate=False))
-    grown = {name.rpartition(".")[0] for name, tensor in own.items() if tensor.shape != larger[name].shape}
-    layers = {name: layer for name, layer in network.named_modules() if name in grown - {_silent(network.config)}}
-    names: list[str] = []
-    split: dict[nn.Module, nn.Module] = {}
-    for name, layer in layers.items():
-        extra = len(layer.weight) - network.config.num_labels
-        if not isinstance(layer, (nn.Linear, nn.Embedding)) or extra not in (0, 1):
-            raise CheckpointError(
-                f"{type(network).__name__}: its class layer {name} is a {type(layer).__name__} of {len(layer.weight)} "
-                f"rows for {network.config.num_labels} classes, which is not supported"
-            )
-        if extra:
-            split[layer] = Classifier(layer, first=False) if isinstance(layer, nn.Linear) else Table(layer)
-        names.append(f"{name}.classes" if extra else name)
-    _exchange(network, split)
-    return tuple(names)
-
-
-def _share_tied(network: nn.Module) -> None:
-    """Make layers whose parameters are the same objects one layer, so that there is one place to adapt."""
-    first: dict[tuple[int, ...], nn.Module] = {}
-    same: dict[nn.Module, nn.Module] = {}
-    for layer in network.modules():
-        key = tuple(id(parameter) for parameter in layer.parameters(recurse=False))
-        if key and _leaf(layer) and first.setdefault(key, layer) is not layer:
-            same[layer] = first[key]
-    _exchange(network, same)
-
-
-def _exchange(network: nn.Module, others: Mapping[nn.Module, nn.Module]) -> None:
-    """Put other layers in the places of some, in each place where these stand."""
-    for parent in list(network.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is not None and child in others:
-                setattr(parent, name, others[child])
-
-
-def _leaf(layer: nn.Module) -> bool:
-    return not list(layer.children()) and bool(list(layer.parameters()))
-
-
 def _configs(network: Any) -> Iterator[Any]:
     """The configurations in the network that count its classes: its own, and copies of it."""
     for module in network.modules():
@@ -333,25 +283,14 @@ def _configs(network: Any) -> Iterator[Any]:
             yield module.config
 
 
-def _silent(config: Any) -> str:
-    """The class layer that transformers' loss does not reach: its first class stands for any object. Empty if none."""
-    two_stage = config.model_type == "deformable_detr" and config.two_stage
-    return f"model.decoder.class_embed.{config.decoder_layers}" if two_stage else ""
-
-
 def _stride(config: Any) -> int:
     """What a picture's side has to be a multiple of: patches by windows, where the network is made of these."""
-    parts = [part for part in _with_backbone(config) if hasattr(part, "patch_size")]
+    parts = [part for part in with_backbone(config) if hasattr(part, "patch_size")]
     if not parts:
         return 1
     patch = parts[-1].patch_size
     windows: Any = getattr(parts[-1], "num_windows_side", None) or getattr(parts[-1], "num_windows", 1)
     return int(patch if isinstance(patch, int) else max(patch)) * int(windows)
-
-
-def _with_backbone(config: Any) -> list[Any]:
-    backbone = getattr(config, "backbone_config", None)
-    return [config] if backbone is None else [config, backbone]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision_lora.adapters import input_free
+from vision_lora.adapters import bias_apart, factored
 from vision_lora.adapters.deltas import Delta
 
 Parameters = dict[str, Tensor | None]
@@ -108,10 +108,14 @@ class AdaptedConv2d(Adapted, nn.Conv2d):
         if not self.active:
             return super().forward(input)
         delta = self.active[""]
-        if torch.is_grad_enabled() and input_free.applies(self, delta):
-            return input_free.run(self, delta, self.weight.flatten(1), input)  # type: ignore[arg-type]
+        if torch.is_grad_enabled() and factored.applies(self, delta, input):
+            return factored.run(self, delta, self.weight.flatten(1), input)  # type: ignore[arg-type]
         effective = self.effective()
-        output: Tensor = self._conv_forward(input, effective["weight"], effective["bias"])  # type: ignore[arg-type]
+        weight, bias = effective["weight"], effective["bias"]
+        assert weight is not None, "a convolution has a weight"
+        if torch.is_grad_enabled() and bias is not None and bias_apart.applies(self, input):
+            return bias_apart.run(self, weight, bias, input)
+        output: Tensor = self._conv_forward(input, weight, bias)
         return output
 
 
@@ -156,8 +160,8 @@ class AdaptedLinear(Adapted, nn.Linear):
         if not self.active:
             return super().forward(input)
         delta = self.active[""]
-        if torch.is_grad_enabled() and input_free.applies(self, delta):
-            return input_free.run(self, delta, self.weight, input)  # type: ignore[arg-type]
+        if torch.is_grad_enabled() and factored.applies(self, delta, input):
+            return factored.run(self, delta, self.weight, input)  # type: ignore[arg-type]
         effective = self.effective()
         return F.linear(input, effective["weight"], effective["bias"])  # type: ignore[arg-type]
 

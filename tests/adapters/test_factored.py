@@ -1,4 +1,4 @@
-"""The low-memory backward: the same gradients as autograd's, without the layers' inputs."""
+"""The backward through the factors: the same gradients as autograd's, without the weight's or the layer's input."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vision_lora.adapters import input_free
-from vision_lora.adapters.deltas import FrozenDown, LowRank, ScaleShift
+from vision_lora.adapters import factored
+from vision_lora.adapters.deltas import FrozenDown, LowRank, RankStabilised, ScaleShift, WeightDecomposed
 from vision_lora.adapters.layers import adapt, sites
 
 CASES = {
@@ -18,27 +18,29 @@ CASES = {
 }
 
 
-def gradients(layer: nn.Module, delta: FrozenDown, x: Tensor) -> list[Tensor]:
+def gradients(layer: nn.Module, delta: LowRank, x: Tensor) -> list[Tensor]:
     output = layer(x)
     return [output, *torch.autograd.grad(output.float().sin().sum(), [x, *delta.learned().values()])]
 
 
+@pytest.mark.parametrize("kind", [LowRank, RankStabilised, FrozenDown])
 @pytest.mark.parametrize("case", CASES)
-def test_gradients_equal_autograds(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_equal_autograds(case: str, kind: type[LowRank], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factored, "PAYS", 0)
     torch.manual_seed(0)
     make, shape = CASES[case]
     layer = adapt(make().requires_grad_(False))
     site = sites(layer)[""]
-    delta = FrozenDown(*site.rows.shape, 4, 8.0)
+    delta = kind(*site.rows.shape, 4, 8.0)
     with torch.no_grad():
         for parameter in delta.parameters():
             parameter.normal_(0, 0.3)
     layer.active[""] = delta
     x = torch.randn(shape)
     x = (x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x).requires_grad_()
-    assert input_free.applies(layer, delta)
+    assert factored.applies(layer, delta, x)
     ours = gradients(layer, delta, x)
-    monkeypatch.setattr(input_free, "applies", lambda layer, delta: False)
+    monkeypatch.setattr(factored, "applies", lambda layer, delta, x: False)
     for mine, expected in zip(ours, gradients(layer, delta, x), strict=True):
         assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-4)
 
@@ -76,8 +78,28 @@ def test_half_precision_under_autocast() -> None:
 
 
 def test_where_it_does_not_apply() -> None:
+    x = torch.zeros(1, 8, 4, 4)
     low = FrozenDown(8, 72, 4, 4.0)
-    assert not input_free.applies(nn.Conv2d(8, 8, 3, padding_mode="circular", padding=1), low)
-    assert not input_free.applies(nn.Conv2d(16, 8, 3, groups=2), low)
-    assert not input_free.applies(nn.Conv2d(8, 8, 3), LowRank(8, 72, 4, 4.0))
-    assert not input_free.applies(nn.Conv2d(8, 8, 3), ScaleShift(8))
+    assert not factored.applies(nn.Conv2d(8, 8, 3, padding_mode="circular", padding=1), low, x)
+    assert not factored.applies(nn.Conv2d(16, 8, 3, groups=2), low, x)
+    assert not factored.applies(nn.Conv2d(8, 8, 3), ScaleShift(8), x)
+
+
+def test_a_learned_a_takes_it_where_the_weight_is_much_larger_than_its_factors() -> None:
+    x = torch.zeros(1, 128, 4, 4)
+    large, small = nn.Conv2d(128, 128, 3), nn.Conv2d(128, 16, 1)
+    assert factored.applies(large, LowRank(128, 1152, 8, 8.0), x)
+    assert not factored.applies(small, LowRank(16, 128, 8, 8.0), x)
+    assert not factored.applies(large, WeightDecomposed(128, 1152, 8, 8.0), x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not factored.applies(large, LowRank(128, 1152, 8, 8.0), x)
+
+
+def test_the_gradient_of_a_frozen_input_is_not_computed() -> None:
+    layer = adapt(nn.Conv2d(128, 128, 3, padding=1).requires_grad_(False))
+    delta = LowRank(128, 1152, 8, 8.0)
+    layer.active[""] = delta
+    layer(torch.randn(1, 128, 4, 4)).sum().backward()
+    assert delta.up.grad is not None
+    assert delta.up.grad.abs().max() > 0
+    assert delta.down.grad is not None

@@ -1,0 +1,54 @@
+"""Convolution whose bias gets its gradient by a plain sum.
+
+On the CPU a convolution's backward in fp32 that is asked for the bias as well takes a slower way to the weight's
+gradient, up to three times as long. Folded networks have a bias in every convolution.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vision_lora.adapters import precision
+
+
+def applies(layer: nn.Conv2d, input: Tensor) -> bool:
+    """Whether a convolution with a bias gains by it: in fp32 on the CPU, where zeros are padded."""
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and precision.slow_products(input)
+
+
+def run(layer: nn.Conv2d, weight: Tensor, bias: Tensor, input: Tensor) -> Tensor:
+    """Convolve with the settings of `layer`, for which `applies`.
+
+    Args:
+        layer: whose stride, padding, dilation and groups count.
+        weight: (out, in / groups, k, k).
+        bias: (out,).
+        input: (B, in, H, W).
+
+    Returns:
+        (B, out, H', W').
+    """
+    output: Tensor = _BiasApart.apply(input, weight, bias, (layer.stride, layer.padding, layer.dilation, layer.groups))
+    return output
+
+
+class _BiasApart(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, settings: tuple[Any, ...]) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        ctx.settings = settings
+        return F.conv2d(input, weight, bias, *settings)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.settings
+        wanted = [*ctx.needs_input_grad[:2], False]
+        grad_input, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, stride, padding, dilation, False, [0], groups, wanted
+        )
+        return grad_input, grad_weight, grad.sum((0, 2, 3)), None

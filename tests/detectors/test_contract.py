@@ -65,8 +65,9 @@ def trained(request: pytest.FixtureRequest) -> Trained:
     learned = {name: tensor for name, tensor in adapter.named_parameters() if tensor.requires_grad}
     optimizer = torch.optim.AdamW(learned.values(), lr=1e-3)
     losses, seen = [], set()
-    for step in range(20 if request.param.startswith("hf:") else 10):  # matching is noisy at first
+    for step in range(20 if request.param.startswith("hf:") else 10):  # matching is restless at first
         optimizer.zero_grad()
+        torch.manual_seed(1)  # the same denoising and sampling each time
         loss = torch.stack(list(detector.losses(*pictures()).values())).sum()
         loss.backward()
         if step < 2:
@@ -118,7 +119,7 @@ def test_training_changes_every_part_of_the_adapter(trained: Trained) -> None:
 
 
 def test_the_loss_falls(trained: Trained) -> None:
-    """The mean of the last steps: denoising and sampling make single ones noisy."""
+    """The mean of the last steps: matching makes single ones jump."""
     assert np.isfinite(trained.losses).all()
     assert np.mean(trained.losses[-3:]) < np.mean(trained.losses[:3])
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision_lora.adapters import precision
+from vision_lora.adapters import compute
 
 
 def applies(layer: nn.Conv2d, input: Tensor) -> bool:
     """Whether a convolution with a bias gains by it: in fp32 on the CPU, where zeros are padded."""
-    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and precision.slow_products(input)
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and compute.slow(input)
 
 
 def run(layer: nn.Conv2d, weight: Tensor, bias: Tensor, input: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision_lora.adapters import precision
+from vision_lora.adapters import compute
 from vision_lora.adapters.deltas import Delta, FrozenDown, LowRank, RankStabilised
 
 # Thin products run far below a processor's peak, and reading dy and y for dg is not free. From weights with this many
@@ -33,6 +33,8 @@ def applies(layer: nn.Module, delta: Delta, input: Tensor) -> bool:
     Not in bf16, whose dense products are so fast that reading dy and y decides: a step of YOLO11n took 1.04 times as
     long. Not on a GPU, which small networks leave idle: there the number of kernels counts, of which this has more.
     """
+    if getattr(layer, "overwritten", False):
+        return False
     if isinstance(layer, nn.Conv2d):
         # Padding with zeros is part of the kernel; grouped layers share A between groups, so A·x would be r per group.
         if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or layer.groups > 1:
@@ -41,7 +43,7 @@ def applies(layer: nn.Module, delta: Delta, input: Tensor) -> bool:
         return False
     if isinstance(delta, FrozenDown):
         return True
-    if type(delta) not in (LowRank, RankStabilised) or not precision.slow_products(input):
+    if type(delta) not in (LowRank, RankStabilised) or not compute.slow(input):
         return False
     return layer.weight.numel() >= PAYS * (delta.up.numel() + delta.down.numel())  # type: ignore[operator]
 
@@ -58,7 +60,7 @@ def run(layer: nn.Conv2d | nn.Linear, delta: LowRank, rows: Tensor, input: Tenso
     Returns:
         (B, out, H', W') or (..., out).
     """
-    dtype = precision.of_products(input)
+    dtype = compute.dtype_of(input)
     with torch.autocast(input.device.type, enabled=False):
         with torch.no_grad():
             weight, bias = delta(rows, layer.bias)

@@ -42,10 +42,12 @@ class Adapted(nn.Module):
 
     Attributes:
         active: the deltas of the active adapter by site name; empty in the base pass.
+        overwritten: whether the network changes the layer's output in place, so that no backward can keep it.
     """
 
     plain: ClassVar[type[nn.Module]]
     active: dict[str, Delta]
+    overwritten: bool = False
     _kept: tuple[Any, Parameters]
 
     def sites(self) -> dict[str, Site]:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 from weakref import WeakKeyDictionary
@@ -23,6 +24,7 @@ from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detections import Detections
 from vision_lora.detectors.readout import Found, Readout, join
 from vision_lora.detectors.rows import grow_rows, replace_rows
+from vision_lora.detectors.survey import Survey, survey
 from vision_lora.detectors.trunk import Trunk
 from vision_lora.errors import AdapterError, ClassClashError, ConfigError, MismatchError
 from vision_lora.images import letterbox
@@ -37,6 +39,7 @@ PLACEMENTS: dict[str, tuple[str, ...]] = {
     "neck": ("neck", "head"),
     "head": ("head",),
 }
+_EARLY = "early: the picture is still large; costs the most and gains nothing"
 
 
 class Model(NamedTuple):
@@ -236,7 +239,7 @@ class Detector(ABC):
             variant=variant,
             class_layers=self.class_layers(),
             new_classes=classes,
-            fixed={**_stem(self.network), **self.fixed_layers()},
+            fixed={**dict.fromkeys(self._survey.early, _EARLY), **self.fixed_layers()},
             within=within,
         )
 
@@ -459,6 +462,15 @@ class Detector(ABC):
             for detections, (_, scale, pad), picture in zip(found, boxed, pictures, strict=True)
         ]
 
+    @cached_property
+    def _survey(self) -> Survey:
+        """What a pass shows of the layers; those whose outputs are overwritten are told so."""
+        picture = torch.zeros(1, 3, self.side, self.side, dtype=torch.uint8, device=self.device)
+        seen = survey(self.network, lambda: self.detect(picture, mode="general"))
+        for name in seen.overwritten:
+            self.network.get_submodule(name).__dict__["overwritten"] = True
+        return seen
+
     def _trunk(self) -> Trunk:
         """What the base pass and the active adapter's pass have in common."""
         name = self.adapters.active
@@ -473,16 +485,3 @@ class Detector(ABC):
     def prepare(images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 to floats of 0 to 1, channels last in memory."""
         return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
-
-
-def _stem(network: nn.Module) -> dict[str, str]:
-    """The convolutions that read the picture itself.
-
-    Their outputs are the largest of all, so adapting them costs the most time and memory, and nothing is gained: on
-    NEU-DET's val split mAP is the same without (data/results/neu-det/recipe.json). Left alone, they are trunk.
-    """
-    return {
-        name: "stem: reads the picture; costs the most and gains nothing"
-        for name, layer in network.named_modules()
-        if isinstance(layer, nn.Conv2d) and layer.in_channels == 3
-    }

@@ -112,7 +112,9 @@ def fit(
         TrainingError: a loss is not a number.
         KeyboardInterrupt: after the last weights were saved.
     """
-    optimizer = torch.optim.AdamW(parameter_groups(learned, config), lr=config.lr)
+    # One kernel for hundreds of small tensors. It would scale fp16's gradients by itself, after they were clipped.
+    fused = config.precision != "fp16"
+    optimizer = torch.optim.AdamW(parameter_groups(learned, config), lr=config.lr, fused=fused)
     step, optimizer = fabric.setup(Step(network, learned, objective), optimizer)
     ema = Ema(learned, config.ema)
     history = History()

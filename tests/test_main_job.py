@@ -28,6 +28,7 @@ from vision_lora.evaluate import main as evaluate
 from vision_lora.predict import main as predict
 from vision_lora.train import Terminal
 from vision_lora.train import main as train
+from vision_lora.training.methods import placement_for
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,13 @@ def test_a_run_leaves_everything_a_user_needs(run: Path) -> None:
     rows = list(csv.DictReader((run / "results.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["box"]) > 0
+
+
+def test_few_pictures_leave_the_early_layers_alone(run: Path, shared: Path, few: Path, tmp_path: Path) -> None:
+    assert "model.2.cv1.conv" not in load_adapter(run / "adapter.safetensors").deltas
+    assert train(options(shared, few, tmp_path / "run", epochs=1, placement="all")) == 0
+    assert "model.2.cv1.conv" in load_adapter(tmp_path / "run" / "adapter.safetensors").deltas
+    assert (placement_for(299), placement_for(300)) == ("deep", "all")
 
 
 def test_the_card_names_base_classes_and_result(run: Path, shared: Path) -> None:

@@ -45,7 +45,7 @@ def test_one_detector_shows_its_layers_and_why_some_are_left_alone(capsys: pytes
     printed = capsys.readouterr().out
     plan: Plan = Detector.load("starter").plan(1, placement="head")
     assert printed.strip() == plan.table().strip()
-    assert "early: the picture is still large" in printed
+    assert "stem: reads the picture" in printed
 
 
 def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from vision_lora.options import Budget, Options, demand, option
 
 Method = Literal["lora", "full", "freeze", "head"]
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
-Placement = Literal["all", "neck", "head"]
+Placement = Literal["all", "deep", "neck", "head"]
 Mode = Literal["general", "defects", "both"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -38,7 +38,11 @@ class TrainConfig(Options):
     variant: Variant = option(
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
     )
-    placement: Placement = option("all", "which layers are adapted: all, neck (and head), head")
+    placement: Placement | None = option(
+        None,
+        "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head; "
+        "default: deep with fewer than 300 training pictures, else all",
+    )
     budget: str | None = option(
         None,
         "adapt the layers that matter most within 5% of the parameters, or 1.5x the time of one pass in both passes",
@@ -217,7 +221,10 @@ class ModelsConfig(Options):
     model: str | None = option(None, "one of them, for its layers: which are adapted, how, and why not the others")
     rank: int = option(8, "rank of the low-rank factors")
     variant: Variant = option("lora", "kind of adapter")
-    placement: Placement = option("all", "which layers are adapted: all, neck (and head), head")
+    placement: Placement = option(
+        "all",
+        "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head",
+    )
 
 
 @dataclass(frozen=True)

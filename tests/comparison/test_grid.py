@@ -231,6 +231,7 @@ def test_orders_share_the_budget(config: CompareConfig) -> None:
     assert (orders[0].options["joint"], orders[0].options["replay"], orders[0].options["lr"]) == (True, None, 0.001)
     assert "lr" not in orders[2].options
     assert orders[3].options["rank"] == 2
+    assert orders[3].options["placement"] == "deep"  # of the same layers as the adapter
     assert orders[2].epochs_outside == round(4 * 500 / 8)  # 8 pictures, drawn once an epoch there
     few = grid.trials(outside, "1")[0]
     assert grid.order(few).epochs_outside == round(4 * 500 / len(grid.data.training["1", 0]))

@@ -178,7 +178,7 @@ def test_placements_are_nested(trained: Trained) -> None:
     fresh = trained.fresh()
     sites = {
         place: {entry.site for entry in fresh.plan(2, placement=place).adapted}  # type: ignore[arg-type]
-        for place in ("all", "neck", "head")
+        for place in ("all", "deep", "neck", "head")
     }
-    assert sites["head"] <= sites["neck"] < sites["all"]
+    assert sites["head"] <= sites["neck"] < sites["deep"] <= sites["all"]
     assert set(fresh.class_layers()) <= sites["head"]

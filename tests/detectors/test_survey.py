@@ -34,6 +34,7 @@ class Net(nn.Module):
 def test_early_layers_come_before_the_picture_is_small_in_the_order_in_which_they_run() -> None:
     network = Net().requires_grad_(False)
     seen = survey(network, lambda: network(torch.zeros(1, 3, 32, 32)))
+    assert seen.stem == {"first"}
     assert seen.early == {"first", "second", "same"}  # `late` and `up` have a quarter of the side too, but run later
     assert seen.overwritten == {"same", "third"}
 

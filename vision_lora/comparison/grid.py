@@ -27,6 +27,7 @@ from vision_lora.detectors.load import load_detector
 from vision_lora.devices import make_fabric, pick_device
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.outputs import write_json
+from vision_lora.training.methods import placement_for
 
 
 class Audience(Protocol):
@@ -110,6 +111,7 @@ class Grid:
             "draws": config.draws,
             "augment": config.augment,
             "seed": cell.seed,
+            "placement": placement_for(pictures),
             "workers": config.workers,
             "device": config.device,
             "precision": config.precision,

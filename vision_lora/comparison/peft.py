@@ -117,7 +117,7 @@ def peft_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     """The base with PEFT's LoRA on the layers that our adapter would change, ready for training."""
     detector = load_base(config.model, fold=False)
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
-    plan = load_base(config.model).plan(len(names), rank=config.rank)
+    plan = load_base(config.model).plan(len(names), rank=config.rank, placement=config.placement or "all")
     detector.replace_classes(names)
     layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
     options = peft.LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers)

@@ -33,13 +33,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Mode = Literal["general", "defects", "both"]
-Placement = Literal["all", "neck", "head"]
+Placement = Literal["all", "deep", "neck", "head"]
 PLACEMENTS: dict[str, tuple[str, ...]] = {
     "all": ("backbone", "neck", "head"),
+    "deep": ("backbone", "neck", "head"),  # but for the early layers, see `vision_lora.detectors.survey`
     "neck": ("neck", "head"),
     "head": ("head",),
 }
-_EARLY = "early: the picture is still large; costs the most and gains nothing"
+_STEM = "stem: reads the picture; costs the most and gains nothing"
+_EARLY = "early: the picture is still large; costs much, and gains nothing with few pictures"
 
 
 class Model(NamedTuple):
@@ -229,7 +231,8 @@ class Detector(ABC):
         """
         if placement not in PLACEMENTS:
             raise ConfigError(f"placement {placement!r} is unknown: expected one of {', '.join(PLACEMENTS)}")
-        stages = PLACEMENTS[placement]
+        stages, seen = PLACEMENTS[placement], self._survey
+        early = seen.early if placement == "deep" else ()
         within: Callable[[str], bool] = lambda layer: (  # noqa: E731
             self.stage(layer) in stages and (layers is None or layer in layers)
         )
@@ -239,7 +242,7 @@ class Detector(ABC):
             variant=variant,
             class_layers=self.class_layers(),
             new_classes=classes,
-            fixed={**dict.fromkeys(self._survey.early, _EARLY), **self.fixed_layers()},
+            fixed={**dict.fromkeys(early, _EARLY), **dict.fromkeys(seen.stem, _STEM), **self.fixed_layers()},
             within=within,
         )
 

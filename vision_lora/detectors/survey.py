@@ -1,10 +1,12 @@
 """Survey: what one pass over a black picture shows of each layer, for networks of any architecture.
 
-*Early* layers work while the picture is still large. Their outputs are the largest of all, so adapting them costs the
-most time and memory: in YOLO11n a quarter of the inference, a fifth of a training step and of its memory. What they
-see, edges and blobs, a general detector's already do: torchvision and Detectron2 freeze the same layers of their
-backbones even where all others are fine-tuned (`trainable_backbone_layers=3`, `FREEZE_AT=2`). On NEU-DET nothing is
-lost without them (data/results/neu-det/early.json). Left alone, they are trunk.
+The *stem* reads the picture itself. Its outputs are the largest of all, so adapting it costs the most time and memory,
+and nothing is gained: on NEU-DET's val split mAP is the same without (data/results/neu-det/recipe.json).
+
+*Early* layers work while the picture is still large. In YOLO11n they take a sixth of the inference, of a training step
+and of its memory. What they see, edges and blobs, a general detector's already do: torchvision and Detectron2 freeze
+the same layers of their backbones even where all others are fine-tuned (`trainable_backbone_layers=3`, `FREEZE_AT=2`).
+With few pictures mAP is higher without them, with many it is lower (data/results/neu-det/early.json).
 
 *Overwritten* outputs are changed in place by what comes next, an activation or a residual sum: no backward can keep
 them.
@@ -26,11 +28,12 @@ class Survey(NamedTuple):
     """Names of layers that could be adapted.
 
     Attributes:
-        early: those before the first one whose output has less than `LARGE` the picture's side; and what reads the
-            picture itself, whatever it gives: a ViT's embedding of patches.
+        stem: those that read the picture itself: first convolutions, a ViT's embedding of patches.
+        early: the stem, and those before the first one whose output has less than `LARGE` the picture's side.
         overwritten: those whose output is changed in place later.
     """
 
+    stem: frozenset[str]
     early: frozenset[str]
     overwritten: frozenset[str]
 
@@ -57,12 +60,14 @@ def survey(network: nn.Module, run: Callable[[], object]) -> Survey:
     finally:
         for handle in handles:
             handle.remove()
-    early = {name for name in outputs if _reads_picture(layers[name])}
+    stem = frozenset(name for name in outputs if _reads_picture(layers[name]))
+    early = set(stem)
     for name, (output, _) in outputs.items():
         if name not in early and _positions(layers[name], output) < enough:
             break
         early.add(name)
-    return Survey(frozenset(early), frozenset(name for name, (out, before) in outputs.items() if out._version > before))
+    overwritten = frozenset(name for name, (output, before) in outputs.items() if output._version > before)
+    return Survey(stem, frozenset(early), overwritten)
 
 
 def _reads_picture(layer: nn.Module) -> bool:

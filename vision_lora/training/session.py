@@ -38,7 +38,7 @@ from vision_lora.images import read_image
 from vision_lora.outputs import new_folder, write_json
 from vision_lora.training.budget import choose_layers
 from vision_lora.training.fit import Listener, Silent, fit
-from vision_lora.training.methods import TEACHER, make_learner
+from vision_lora.training.methods import TEACHER, make_learner, placement_for
 from vision_lora.training.objective import Objective, Task
 from vision_lora.training.retain import Retaining, start_quietly
 
@@ -78,7 +78,11 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     fabric.launch()
     lightning_fabric.seed_everything(config.seed, verbose=False)
     dataset, train_samples, val_samples, broken = _open(config)
-    config = replace(config, imgsz=config.imgsz or own_size(train_samples))
+    config = replace(
+        config,
+        imgsz=config.imgsz or own_size(train_samples),
+        placement=config.placement or placement_for(len(train_samples)),
+    )
     batches = train_loader(
         train_samples,
         config.imgsz,

@@ -84,10 +84,12 @@ def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: in
     """The merged network (the reference), the attached adapter, the bare base, and both passes by placement."""
     images, _ = noise_batch(imgsz, batch, CLASSES, seed)
     detectors = {name: adapted(model, rank, "lora", seed)[0] for name in ("merged", "attached", "both, all")}
-    detectors["both, neck"] = adapted(model, rank, "lora", seed, "neck")[0]
+    for placement in ("deep", "neck"):
+        detectors[f"both, {placement}"] = adapted(model, rank, "lora", seed, placement)[0]
     detectors["base"] = Detector.load(model)
     detectors["merged"].merge()
-    modes: dict[str, Mode] = {"attached": "defects", "both, all": "both", "both, neck": "both"}
+    modes: dict[str, Mode] = {name: "both" for name in detectors if name.startswith("both")}
+    modes["attached"] = "defects"
     steps = {
         f"inference {name}": partial(detector.detect, images, mode=modes.get(name, "general"))
         for name, detector in detectors.items()
@@ -124,6 +126,7 @@ def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[Detector, nn
     methods: dict[str, Callable[[], tuple[Detector, nn.Module]]] = {
         "full": lambda: _full(model),
         "lora": lambda: adapted(model, rank, "lora", 0),
+        "lora, deep": lambda: adapted(model, rank, "lora", 0, "deep"),
         "lora-fa": lambda: adapted(model, rank, "lora-fa", 0),
     }
     try:

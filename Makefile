@@ -2,7 +2,7 @@
 MODEL ?= yolo11n.pt
 GRID ?= neu-det-grouped
 
-.PHONY: check test bench bench-camera format notebooks starter compare compare-keep compare-tables
+.PHONY: check test bench bench-families bench-camera format notebooks starter compare compare-keep compare-tables
 
 check:
 	ruff check
@@ -14,6 +14,17 @@ test:
 
 bench:
 	python -m vision_lora.benchmark --model $(MODEL) --json data/results/benchmark.json
+
+# The same for one model of each family with random weights where there are no others: FAMILIES, at 320 px for the large.
+FAMILIES ?= yolov8n.yaml yolov9t.yaml yolov10n.yaml yolo11n.yaml yolo12n.yaml yolo26n.yaml
+LARGE ?= rtdetr-l.yaml
+bench-families:
+	mkdir -p data/results/families
+	for model in $(FAMILIES); do \
+	  python -m vision_lora.benchmark --model $$model --json data/results/families/$$(basename $$model .yaml).json || exit 1; done
+	for model in $(LARGE); do \
+	  python -m vision_lora.benchmark --model $$model --imgsz 320 --batch 2 --repeats 5 \
+	    --json data/results/families/$$(basename $$model .yaml).json || exit 1; done
 
 # What the camera costs beside its detector, and whether half an hour at full load changes it: on a quiet machine.
 bench-camera:

@@ -25,10 +25,10 @@ from vision_lora.datasets.demo import write as demo
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.evaluate import main as evaluate
+from vision_lora.placement import placement_for
 from vision_lora.predict import main as predict
 from vision_lora.train import Terminal
 from vision_lora.train import main as train
-from vision_lora.training.methods import placement_for
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
 from vision_lora.options import Budget, Options, demand, option
+from vision_lora.placement import Placement
 
 Method = Literal["lora", "full", "freeze", "head"]
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
-Placement = Literal["all", "deep", "neck", "head"]
-Mode = Literal["general", "defects", "both"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ExportFormat = Literal["pt", "onnx", "openvino"]

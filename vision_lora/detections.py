@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Source = Literal["general", "defects"]
+Source = Literal["general", "defects"]  # whose classes a detection is of: the base's own, or an adapter's
+Mode = Literal["general", "defects", "both"]  # which of them are asked for
 
 
 @dataclass(frozen=True, eq=False)

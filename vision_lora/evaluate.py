@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vision_lora.cli import run_verb
-from vision_lora.config import EvaluateConfig, Mode
+from vision_lora.config import EvaluateConfig
+from vision_lora.detections import Mode
 from vision_lora.errors import DataError
 
 

@@ -18,10 +18,10 @@ from rich.console import Console
 from vision_lora.cli import run_verb
 from vision_lora.comparison import leash
 from vision_lora.comparison.cells import Order, Scored, Trained, read_json
-from vision_lora.config import Mode, TrainConfig
+from vision_lora.config import TrainConfig
 from vision_lora.datasets.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
-from vision_lora.detections import Detections
+from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.evaluation.measure import measure

@@ -27,7 +27,7 @@ from vision_lora.detectors.load import load_detector
 from vision_lora.devices import make_fabric, pick_device
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.outputs import write_json
-from vision_lora.training.methods import placement_for
+from vision_lora.placement import placement_for
 
 
 class Audience(Protocol):

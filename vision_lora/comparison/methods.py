@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from vision_lora.config import Placement, TrainConfig, Variant
+from vision_lora.config import TrainConfig, Variant
 from vision_lora.errors import ConfigError
+from vision_lora.placement import Placement
 
 # Each name with the options of `train` that it fixes. The last two are no methods of `train`.
 NAMES: dict[str, dict[str, Any]] = {

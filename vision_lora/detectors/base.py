@@ -21,25 +21,18 @@ from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.attach import AdapterSet
 from vision_lora.adapters.deltas import VARIANTS, LowRank
 from vision_lora.adapters.plan import Plan, make_plan
-from vision_lora.detections import Detections
+from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.readout import Found, Readout, join
 from vision_lora.detectors.rows import grow_rows, replace_rows
 from vision_lora.detectors.survey import Survey, survey
 from vision_lora.detectors.trunk import Trunk
 from vision_lora.errors import AdapterError, ClassClashError, ConfigError, MismatchError
 from vision_lora.images import letterbox
+from vision_lora.placement import PLACEMENTS, Placement
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Mode = Literal["general", "defects", "both"]
-Placement = Literal["all", "deep", "neck", "head"]
-PLACEMENTS: dict[str, tuple[str, ...]] = {
-    "all": ("backbone", "neck", "head"),
-    "deep": ("backbone", "neck", "head"),  # but for the early layers, see `vision_lora.detectors.survey`
-    "neck": ("neck", "head"),
-    "head": ("head",),
-}
 _STEM = "stem: reads the picture; costs the most and gains nothing"
 _EARLY = "early: the picture is still large; costs much, and gains nothing with few pictures"
 

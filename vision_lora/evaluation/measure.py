@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from vision_lora.datasets.loader import Batches, eval_loader
 from vision_lora.datasets.sample import Sample
 from vision_lora.datasets.tiles import cut_tiles, join_detections
-from vision_lora.detections import Detections
-from vision_lora.detectors.base import Detector, Mode
+from vision_lora.detections import Detections, Mode
+from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.errors import DataError
 from vision_lora.evaluation.coco_map import MapResult, coco_map

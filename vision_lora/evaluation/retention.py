@@ -13,8 +13,8 @@ from PIL import Image
 
 from vision_lora.datasets.loader import Batches
 from vision_lora.datasets.sample import Sample
-from vision_lora.detections import Detections
-from vision_lora.detectors.base import Detector, Mode
+from vision_lora.detections import Detections, Mode
+from vision_lora.detectors.base import Detector
 from vision_lora.drawing import Picture, draw_truth, grid
 from vision_lora.evaluation.coco_map import MapResult, coco_map
 from vision_lora.evaluation.measure import detect_all

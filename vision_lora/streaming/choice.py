@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vision_lora.config import Mode
+from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
 
 # ByteTrack follows a known object also where its score falls below the threshold, down to this share of it.

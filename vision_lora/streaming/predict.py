@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from vision_lora.datasets.tiles import join_detections, tile_windows
-from vision_lora.detections import Detections
-from vision_lora.detectors.base import Detector, Mode
+from vision_lora.detections import Detections, Mode
+from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import Readout
 from vision_lora.streaming.source import Frame
 

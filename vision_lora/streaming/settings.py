@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from vision_lora.config import CameraConfig, Mode, SourceConfig
+from vision_lora.config import CameraConfig, SourceConfig
+from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
 from vision_lora.streaming.address import Address, host, read_address
 from vision_lora.streaming.choice import Choice

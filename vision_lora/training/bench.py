@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
-from vision_lora.detectors.base import Detector, Mode, Placement
+from vision_lora.detections import Mode
+from vision_lora.detectors.base import Detector
+from vision_lora.placement import Placement
 from vision_lora.training.probe import noise_batch, saved_mib
 
 CLASSES = 6

@@ -10,16 +10,14 @@ from torch import nn
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter
 from vision_lora.adapters.plan import Plan
-from vision_lora.config import Mode, Placement, TrainConfig
-from vision_lora.detectors.base import PLACEMENTS, Detector
+from vision_lora.config import TrainConfig
+from vision_lora.detections import Mode
+from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError
+from vision_lora.placement import PLACEMENTS
 
 # Full fine-tuning and its cheaper forms: which stages of the network train. The others keep weights and statistics.
 STAGES = {"full": PLACEMENTS["all"], "freeze": PLACEMENTS["neck"], "head": PLACEMENTS["head"]}
-
-# Training pictures from which on adapting the early layers too is worth it: on NEU-DET, mAP is higher without them at
-# 60 pictures and lower at 1,260 (data/results/neu-det/early.json).
-MANY = 300
 
 TEACHER = "teacher"  # name of the adapter that training goes on from, where it is attached
 
@@ -47,11 +45,6 @@ class Learner:
     total: int
     base: str
     mode: Mode
-
-
-def placement_for(pictures: int) -> Placement:
-    """Where the adapter goes unless the recipe says so, by the number of training pictures."""
-    return "all" if pictures >= MANY else "deep"
 
 
 def make_learner(config: TrainConfig, names: Sequence[str], layers: Collection[str] | None = None) -> Learner:

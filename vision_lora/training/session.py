@@ -36,9 +36,10 @@ from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.report import save_curves, save_prediction_grid
 from vision_lora.images import read_image
 from vision_lora.outputs import new_folder, write_json
+from vision_lora.placement import placement_for
 from vision_lora.training.budget import choose_layers
 from vision_lora.training.fit import Listener, Silent, fit
-from vision_lora.training.methods import TEACHER, make_learner, placement_for
+from vision_lora.training.methods import TEACHER, make_learner
 from vision_lora.training.objective import Objective, Task
 from vision_lora.training.retain import Retaining, start_quietly
 

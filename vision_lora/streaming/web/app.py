@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
-from vision_lora.config import Mode
+from vision_lora.detections import Mode
 from vision_lora.errors import VisionLoraError
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.web.access import COOKIE, Access, Guard

@@ -67,7 +67,7 @@ def test_few_pictures_leave_the_early_layers_alone(run: Path, shared: Path, few:
     assert "model.2.cv1.conv" not in load_adapter(run / "adapter.safetensors").deltas
     assert train(options(shared, few, tmp_path / "run", epochs=1, placement="all")) == 0
     assert "model.2.cv1.conv" in load_adapter(tmp_path / "run" / "adapter.safetensors").deltas
-    assert (placement_for(299), placement_for(300)) == ("deep", "all")
+    assert (placement_for(99), placement_for(100)) == ("deep", "all")
 
 
 def test_the_card_names_base_classes_and_result(run: Path, shared: Path) -> None:

@@ -41,7 +41,7 @@ class TrainConfig(Options):
     placement: Placement | None = option(
         None,
         "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head; "
-        "default: deep with fewer than 300 training pictures, else all",
+        "default: deep with fewer than 100 training pictures, else all",
     )
     budget: str | None = option(
         None,

@@ -12,8 +12,8 @@ PLACEMENTS: dict[Placement, tuple[str, ...]] = {
     "head": ("head",),
 }
 
-# Training pictures from which on adapting the early layers too is worth it: val mAP is higher without them at 60 pictures
-# of NEU-DET, and lower at the demo's 160 and at NEU-DET's 1,260 (data/results/neu-det/early.json).
+# Training pictures from which on adapting the early layers too is worth it: mAP on val is higher without them at 60
+# pictures of NEU-DET, and lower at the demo's 160 and at NEU-DET's 1,260 (data/results/neu-det/early.json).
 MANY = 100
 
 

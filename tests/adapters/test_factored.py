@@ -103,3 +103,13 @@ def test_the_gradient_of_a_frozen_input_is_not_computed() -> None:
     assert delta.up.grad is not None
     assert delta.up.grad.abs().max() > 0
     assert delta.down.grad is not None
+
+
+def test_a_channel_that_is_switched_off_stays_finite() -> None:
+    layer = adapt(nn.Conv2d(128, 128, 3, padding=1).requires_grad_(False))
+    delta = LowRank(128, 1152, 8, 8.0)
+    with torch.no_grad():
+        delta.gain[0] = -1
+    layer.active[""] = delta
+    layer(torch.randn(1, 128, 4, 4)).sum().backward()
+    assert torch.isfinite(delta.gain.grad).all()

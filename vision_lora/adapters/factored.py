@@ -24,6 +24,7 @@ from vision_lora.adapters.deltas import Delta, FrozenDown, LowRank, RankStabilis
 # Thin products run far below a processor's peak, and reading dy and y for dg is not free. From weights with this many
 # times the numbers of their factors on, they take less time than dW' (YOLO11n, two CPU cores, fp32).
 PAYS = 7
+SILENT = 1e-3  # |1 + g| below which a channel counts as switched off
 
 
 def applies(layer: nn.Module, delta: Delta, input: Tensor) -> bool:
@@ -118,7 +119,10 @@ class _Factored(torch.autograd.Function):
         total = dy.sum(0).float()
         # Not an einsum: as a product of rows with rows it takes 20 times as long on the CPU.
         product = (dy * y).sum(0).float()  # Σ dy·y
-        grad_gain = (product if shift is None else product - total * shift) / factor
+        # A channel that g has all but switched off: y - t is rounding there, not to be blown up.
+        grad_gain = (product if shift is None else product - total * shift) / factor.abs().clamp_min(SILENT).copysign(
+            factor
+        )
         grad_shift = None if shift is None else total
         return grad_input, None, None, grad_down, grad_up, grad_gain, grad_shift, None, None
 

@@ -93,6 +93,7 @@ def test_a_learned_a_takes_it_where_the_weight_is_much_larger_than_its_factors()
     assert not factored.applies(large, WeightDecomposed(128, 1152, 8, 8.0), x)
     with torch.autocast("cpu", torch.bfloat16):
         assert not factored.applies(large, LowRank(128, 1152, 8, 8.0), x)
+        assert factored.applies(nn.Linear(512, 512), LowRank(512, 512, 8, 8.0), torch.zeros(4, 512))
 
 
 def test_the_gradient_of_a_frozen_input_is_not_computed() -> None:

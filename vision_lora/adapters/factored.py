@@ -30,9 +30,10 @@ SILENT = 1e-3  # |1 + g| below which a channel counts as switched off
 def applies(layer: nn.Module, delta: Delta, input: Tensor) -> bool:
     """Whether a layer with this delta is to be trained through its factors.
 
-    With a frozen A always: the memory is what it is for. With a learned A in fp32 on the CPU, where it takes less time.
-    Not in bf16, whose dense products are so fast that reading dy and y decides: a step of YOLO11n took 1.04 times as
-    long. Not on a GPU, which small networks leave idle: there the number of kernels counts, of which this has more.
+    With a frozen A always: the memory is what it is for. With a learned A on the CPU, where it takes less time: linear
+    layers always, convolutions in fp32. Theirs in bf16 are so fast that reading dy and y decides: a step of YOLO11n
+    took 1.04 times as long. Not on a GPU, which small networks leave idle: there the number of kernels counts, of which
+    this has more.
     """
     if getattr(layer, "overwritten", False):
         return False
@@ -44,7 +45,8 @@ def applies(layer: nn.Module, delta: Delta, input: Tensor) -> bool:
         return False
     if isinstance(delta, FrozenDown):
         return True
-    if type(delta) not in (LowRank, RankStabilised) or not compute.slow(input):
+    pays = compute.slow(input) if isinstance(layer, nn.Conv2d) else input.device.type == "cpu"
+    if type(delta) not in (LowRank, RankStabilised) or not pays:
         return False
     return layer.weight.numel() >= PAYS * (delta.up.numel() + delta.down.numel())  # type: ignore[operator]
 

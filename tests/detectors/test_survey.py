@@ -48,8 +48,8 @@ def test_an_embedding_of_patches_is_early() -> None:
 @pytest.mark.parametrize("key", MAKERS)
 def test_no_network_overwrites_what_a_backward_keeps(key: str, variant: str) -> None:
     """Residual sums and activations in place once stopped `lora-fa` on ResNets: autograd refused the backward."""
-    detector = make(key)
-    adapter = detector.new_adapter(NAMES, rank=4, variant=variant, imgsz=128)
+    adapter = make(key).new_adapter(NAMES, rank=4, variant=variant, imgsz=128)
+    detector = make(key)  # as with an adapter from a file: this one has made no plan
     detector.attach(adapter)
     torch.stack(list(detector.losses(*pictures(2)).values())).sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in adapter.parameters() if p.grad is not None)

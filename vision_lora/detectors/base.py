@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 from weakref import WeakKeyDictionary
@@ -88,6 +87,7 @@ class Detector(ABC):
         self.adapters = AdapterSet(network, self.fingerprint)
         self._general = self.names
         self._trunks: WeakKeyDictionary[Adapter, Trunk] = WeakKeyDictionary()
+        self._survey: Survey | None = None
 
     # What a family has to say -----------------------------------------------------------------------------------
 
@@ -224,7 +224,7 @@ class Detector(ABC):
         """
         if placement not in PLACEMENTS:
             raise ConfigError(f"placement {placement!r} is unknown: expected one of {', '.join(PLACEMENTS)}")
-        stages, seen = PLACEMENTS[placement], self._survey
+        stages, seen = PLACEMENTS[placement], self._seen()
         early = seen.early if placement == "deep" else ()
         within: Callable[[str], bool] = lambda layer: (  # noqa: E731
             self.stage(layer) in stages and (layers is None or layer in layers)
@@ -408,6 +408,8 @@ class Detector(ABC):
             images: (B, 3, S, S) uint8 RGB.
             targets: (M, 6): index in the batch, class, x1, y1, x2, y2 in pixels.
         """
+        if self.adapter is not None:
+            self._seen()  # an adapter from a file comes without a plan
         with self.pass_of("general" if self.adapter is None else "defects"):
             return self.training_losses(self.prepare(images), targets)
 
@@ -458,14 +460,14 @@ class Detector(ABC):
             for detections, (_, scale, pad), picture in zip(found, boxed, pictures, strict=True)
         ]
 
-    @cached_property
-    def _survey(self) -> Survey:
-        """What a pass shows of the layers; those whose outputs are overwritten are told so."""
-        picture = torch.zeros(1, 3, self.side, self.side, dtype=torch.uint8, device=self.device)
-        seen = survey(self.network, lambda: self.detect(picture, mode="general"))
-        for name in seen.overwritten:
-            self.network.get_submodule(name).__dict__["overwritten"] = True
-        return seen
+    def _seen(self) -> Survey:
+        """What a pass shows of the layers, looked at once; those whose outputs are overwritten are told so."""
+        if self._survey is None:
+            picture = torch.zeros(1, 3, self.side, self.side, dtype=torch.uint8, device=self.device)
+            self._survey = survey(self.network, lambda: self.detect(picture, mode="general"))
+            for name in self._survey.overwritten:
+                self.network.get_submodule(name).__dict__["overwritten"] = True
+        return self._survey
 
     def _trunk(self) -> Trunk:
         """What the base pass and the active adapter's pass have in common."""

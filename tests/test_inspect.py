@@ -44,15 +44,15 @@ def test_against_its_base(shared: Path, tmp_path: Path, capsys: pytest.CaptureFi
     base = shared / "weights" / "yolo11n.pt"
     detector = YoloDetector.load(str(base))
     adapter = detector.new_adapter(["scratch"])
-    delta = adapter.deltas["model.3.conv"]
+    delta = adapter.deltas["model.1.conv"]
     torch.nn.init.constant_(delta.get_parameter("gain"), 0.25)  # a quarter more of every weight
     save_adapter(adapter, tmp_path / "a.safetensors")
 
     assert main([str(tmp_path / "a.safetensors"), "--model", str(base)]) == 0
     printed = capsys.readouterr().out
     lines = {line.split()[0]: line for line in printed.splitlines() if line.startswith(" model.")}
-    assert re.search(r"lora r8 +[\d,]+ +25\.0% +█{24}", lines["model.3.conv"])
-    assert re.search(r"lora r8 +[\d,]+ +0\.0%", lines["model.5.conv"])
+    assert re.search(r"lora r8 +[\d,]+ +25\.0% +█{24}", lines["model.1.conv"])
+    assert re.search(r"lora r8 +[\d,]+ +0\.0%", lines["model.3.conv"])
     assert "new rows" in lines["model.23.cv3.0.2"]
     assert f"the adapter fits {base}" in printed
 

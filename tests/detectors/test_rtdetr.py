@@ -84,7 +84,7 @@ def test_every_part_is_adapted() -> None:
     adapted = {site for site, entry in plan.items() if entry.variant}
     head, encoder = "model.7", "model.5"
     for site in (
-        "model.3.conv",  # backbone
+        "model.2.m.0.conv1.conv",  # backbone
         f"{encoder}.ma.in_proj",  # AIFI
         f"{encoder}.ma.out_proj",
         f"{encoder}.fc1",

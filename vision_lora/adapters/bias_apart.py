@@ -17,7 +17,7 @@ from vision_lora.adapters import compute
 
 def applies(layer: nn.Conv2d, input: Tensor) -> bool:
     """Whether a convolution with a bias gains by it: in fp32 on the CPU, where zeros are padded."""
-    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and compute.slow(input)
+    return compute.pads_zeros(layer) and compute.slow(input)
 
 
 def run(layer: nn.Conv2d, weight: Tensor, bias: Tensor, input: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def run(layer: nn.Conv2d, weight: Tensor, bias: Tensor, input: Tensor) -> Tensor
     Returns:
         (B, out, H', W').
     """
-    output: Tensor = _BiasApart.apply(input, weight, bias, (layer.stride, layer.padding, layer.dilation, layer.groups))
+    output: Tensor = _BiasApart.apply(input, weight, bias, compute.settings_of(layer))
     return output
 
 
@@ -46,9 +46,6 @@ class _BiasApart(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.settings
-        wanted = [*ctx.needs_input_grad[:2], False]
-        grad_input, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grad, x, weight, None, stride, padding, dilation, False, [0], groups, wanted
-        )
+        wanted = ctx.needs_input_grad[:2]
+        grad_input, grad_weight = compute.convolution_backward(grad, x, weight, ctx.settings, wanted)
         return grad_input, grad_weight, grad.sum((0, 2, 3)), None

@@ -38,14 +38,12 @@ def applies(layer: nn.Module, delta: Delta, input: Tensor) -> bool:
     if getattr(layer, "overwritten", False):
         return False
     if isinstance(layer, nn.Conv2d):
-        # Padding with zeros is part of the kernel; grouped layers share A between groups, so A·x would be r per group.
-        if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or layer.groups > 1:
-            return False
-    elif not isinstance(layer, nn.Linear):
-        return False
-    if isinstance(delta, FrozenDown):
-        return True
-    pays = compute.slow(input) if isinstance(layer, nn.Conv2d) else input.device.type == "cpu"
+        # Grouped layers share A between groups, so A·x would be r per group.
+        fits, pays = compute.pads_zeros(layer) and layer.groups == 1, compute.slow(input)
+    else:
+        fits, pays = isinstance(layer, nn.Linear), input.device.type == "cpu"
+    if not fits or isinstance(delta, FrozenDown):
+        return fits
     if type(delta) not in (LowRank, RankStabilised) or not pays:
         return False
     return layer.weight.numel() >= PAYS * (delta.up.numel() + delta.down.numel())  # type: ignore[operator]
@@ -67,7 +65,7 @@ def run(layer: nn.Conv2d | nn.Linear, delta: LowRank, rows: Tensor, input: Tenso
     with torch.autocast(input.device.type, enabled=False):
         with torch.no_grad():
             weight, bias = delta(rows, layer.bias)
-        settings = (layer.stride, layer.padding, layer.dilation) if isinstance(layer, nn.Conv2d) else None
+        settings = compute.settings_of(layer) if isinstance(layer, nn.Conv2d) else None
         output: Tensor = _Factored.apply(
             input.to(dtype),
             weight.view_as(layer.weight).to(dtype),
@@ -111,20 +109,19 @@ class _Factored(torch.autograd.Function):
         settings, learns_down = ctx.settings, ctx.needs_input_grad[3]
         grad_input = _grad_input(grad, ctx.shape, weight, settings) if ctx.needs_input_grad[0] else None
         factor = 1 + gain
-        scaled = up * (ctx.strength * factor)[:, None]  # s (1 + g) B
+        scale = (ctx.strength * factor)[:, None]  # s (1 + g)
         low = _product(seen, _kernel(down, weight), None, settings) if learns_down else seen  # A·x
-        grad_down = _grad_down(grad, seen, scaled, down, weight, settings) if learns_down else None
+        grad_down = _grad_down(grad, seen, up * scale, down, weight, settings) if learns_down else None
         # One row a position: dy and y are (positions, out), A·x is (positions, rank). The thin factor comes first in
         # the product: the other way round takes four times as long on the CPU.
         dy, y, ax = (_positions(tensor, settings) for tensor in (grad, output, low))
-        grad_up = (ax.t() @ dy).t().float() * (ctx.strength * factor)[:, None]
+        grad_up = (ax.t() @ dy).t().float() * scale
         total = dy.sum(0).float()
         # Not an einsum: as a product of rows with rows it takes 20 times as long on the CPU.
         product = (dy * y).sum(0).float()  # Σ dy·y
         # A channel that g has all but switched off: y - t is rounding there, not to be blown up.
-        grad_gain = (product if shift is None else product - total * shift) / factor.abs().clamp_min(SILENT).copysign(
-            factor
-        )
+        audible = factor.abs().clamp_min(SILENT).copysign(factor)
+        grad_gain = (product if shift is None else product - total * shift) / audible
         grad_shift = None if shift is None else total
         return grad_input, None, None, grad_down, grad_up, grad_gain, grad_shift, None, None
 
@@ -147,7 +144,8 @@ def _grad_down(
         u = scaled.t() @ _positions(grad, settings).t()  # (rank, positions)
         return (u @ _positions(input, settings)).float()
     u = F.conv2d(grad, scaled.t()[:, :, None, None])  # as a plain product it takes twice as long on the CPU
-    gradient: Tensor = _convolution_backward(u, input, _kernel(down, weight), settings, [False, True])[1]
+    gradient = compute.convolution_backward(u, input, _kernel(down, weight), settings, (False, True))[1]
+    assert gradient is not None, "it is wanted"
     return gradient.reshape_as(down).float()
 
 
@@ -156,19 +154,9 @@ def _grad_input(grad: Tensor, shape: torch.Size, weight: Tensor, settings: tuple
         return grad @ weight
     # Only the shape of this one is read. An expanded tensor would do, but sends the CPU to a slow path.
     like = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last)
-    gradient: Tensor = _convolution_backward(grad, like, weight, settings, [True, False])[0]
+    gradient = compute.convolution_backward(grad, like, weight, settings, (True, False))[0]
+    assert gradient is not None, "it is wanted"
     return gradient
-
-
-def _convolution_backward(
-    grad: Tensor, input: Tensor, weight: Tensor, settings: tuple[Any, ...], wanted: list[bool]
-) -> tuple[Tensor, ...]:
-    """The gradients of input and weight that are wanted."""
-    stride, padding, dilation = settings
-    gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
-        grad, input, weight, None, stride, padding, dilation, False, [0], 1, [*wanted, False]
-    )
-    return gradients
 
 
 def _positions(tensor: Tensor, settings: tuple[Any, ...] | None) -> Tensor:

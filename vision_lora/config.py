@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
 from vision_lora.options import Budget, Options, demand, option
-from vision_lora.placement import Placement
+from vision_lora.placement import MANY, Placement
 
 Method = Literal["lora", "full", "freeze", "head"]
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
@@ -18,6 +18,7 @@ ExportFormat = Literal["pt", "onnx", "openvino"]
 
 
 BASE = "base detector: starter, which ships with the package; an official name, downloaded once; or a checkpoint's path"
+PLACED = "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head"
 OWN_SIZE = "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
 
 
@@ -39,9 +40,7 @@ class TrainConfig(Options):
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
     )
     placement: Placement | None = option(
-        None,
-        "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head; "
-        "default: deep with fewer than 100 training pictures, else all",
+        None, f"{PLACED}; default: deep with fewer than {MANY} training pictures, else all"
     )
     budget: str | None = option(
         None,
@@ -221,10 +220,7 @@ class ModelsConfig(Options):
     model: str | None = option(None, "one of them, for its layers: which are adapted, how, and why not the others")
     rank: int = option(8, "rank of the low-rank factors")
     variant: Variant = option("lora", "kind of adapter")
-    placement: Placement = option(
-        "all",
-        "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head",
-    )
+    placement: Placement = option("all", PLACED)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ def test_options_come_from_the_command_line_and_from_yaml(tmp_path: Path) -> Non
     [
         (["--data", "d", "--bogus", "1"], "bogus"),
         (["--data", "d", "--epochs", "many"], "epochs"),
-        (["--data", "d", "--method", "magic"], "method"),
+        (["--data", "d", "--method", "magic"], "--method magic: unknown; expected one of lora, full, freeze, head"),
+        (["--data", "d", "--placement", "tail"], "--placement tail: unknown; expected one of all, deep, neck, head"),
         (["--data", "d", "--rank", "0"], "--rank 0: expected 1 or more"),
         (["--data", "d", "--imgsz", "300"], "--imgsz 300: expected a multiple of 32"),
         (["--data", "d", "--lr", "-1"], "--lr -1.0: expected more than 0"),

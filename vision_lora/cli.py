@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
@@ -19,10 +20,21 @@ Config = TypeVar("Config")
 
 
 class _Parser(ArgumentParser):
-    """Raises instead of printing usage: a verb prints one line."""
+    """Raises instead of printing usage: a verb prints one line.
+
+    Attributes:
+        words: by option, those that it takes; for options that take any of a few words.
+    """
+
+    words: Mapping[str, tuple[str, ...]] = {}
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
-        raise ConfigError(" ".join(message.split()))
+        line = " ".join(message.split())
+        told = re.search(r'Parser key "(\w+)":.*(?:Got|Given) value: (.*)$', line)
+        if told and told[1] in self.words:
+            flag = told[1].replace("_", "-")
+            line = f"--{flag} {told[2]}: unknown; expected one of {', '.join(self.words[told[1]])}"
+        raise ConfigError(line)
 
 
 def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) -> Config:
@@ -39,6 +51,7 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     parser = _Parser(prog=f"python -m vision_lora.{verb}", description=config.__doc__, exit_on_error=True)
     parser.add_argument("--config", action="config", help="YAML file with any of these options; later ones win")
     hints = get_type_hints(config)
+    parser.words = {name: words for name, hint in hints.items() if (words := _words(hint))}
     repeated = set[str]()
     for item in fields(config):  # type: ignore[arg-type]
         flag = "--" + item.name.replace("_", "-")
@@ -53,6 +66,14 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
             parser.add_argument(flag, type=hints[item.name], default=item.default, help=text)
     given = parser.parse_args(_appending(sys.argv[1:] if argv is None else argv, repeated))
     return config(**{item.name: getattr(given, item.name) for item in fields(config)})  # type: ignore[arg-type]
+
+
+def _words(hint: Any) -> tuple[str, ...]:
+    """What a type of literal words takes, with None or without; none for other types."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    return _words(kinds[0]) if len(kinds) == 1 else ()
 
 
 class _NoPasswords(logging.Filter):

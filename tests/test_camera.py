@@ -31,6 +31,7 @@ from tests.streaming.build import (
 )
 from vision_lora.adapters.file import save_adapter
 from vision_lora.camera import main
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.streaming.events import read_events
 
@@ -194,7 +195,7 @@ def test_no_output_ever_holds_a_password(tmp_path: Path) -> None:
 
 def _renamed(detector: YoloDetector, file: Path, names: dict[str, str]) -> None:
     """An adapter whose classes are some of the base's own under new names: it finds them without any training."""
-    adapter = detector.new_adapter(list(names), imgsz=320)
+    adapter = new_adapter(detector, list(names), imgsz=320)
     with torch.no_grad():
         for layer, rows in adapter.class_rows.items():
             own = detector.network.get_submodule(layer)

@@ -20,6 +20,7 @@ from vision_lora.adapters.deltas import LowRank, ScaleShift
 from vision_lora.adapters.file import save_adapter
 from vision_lora.detectors import export as room
 from vision_lora.detectors.export import check_export, export
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.readout import Found, Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import ConfigError
@@ -43,7 +44,7 @@ def adapted(path: Path) -> YoloDetector:
     """A detector with an adapter: its class rows are those of some old classes, its other numbers small, not zero."""
     detector = YoloDetector.load(str(path))
     generator = torch.manual_seed(0)
-    adapter = detector.new_adapter(tuple(CLASSES), alpha=8, imgsz=SIDE)
+    adapter = new_adapter(detector, tuple(CLASSES), alpha=8, imgsz=SIDE)
     for delta in adapter.deltas.values():
         assert isinstance(delta, ScaleShift) or delta in adapter.class_rows.values()
         for name, parameter in delta.named_parameters():

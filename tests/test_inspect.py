@@ -13,6 +13,7 @@ from tests.adapters import build
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.deltas import NewRows
 from vision_lora.adapters.file import save_adapter
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.inspect import main
 
@@ -43,7 +44,7 @@ def test_header_and_bars(file: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_against_its_base(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = shared / "weights" / "yolo11n.pt"
     detector = YoloDetector.load(str(base))
-    adapter = detector.new_adapter(["scratch"])
+    adapter = new_adapter(detector, ["scratch"])
     delta = adapter.deltas["model.1.conv"]
     torch.nn.init.constant_(delta.get_parameter("gain"), 0.25)  # a quarter more of every weight
     save_adapter(adapter, tmp_path / "a.safetensors")
@@ -69,7 +70,7 @@ def test_another_base_is_an_error_behind_the_header(
 
 def test_a_file_with_nothing_but_rows(shared: Path, tmp_path: Path) -> None:
     base = shared / "weights" / "yolo11n.pt"
-    adapter = YoloDetector.load(str(base)).new_adapter(["scratch"])
+    adapter = new_adapter(YoloDetector.load(str(base)), ["scratch"])
     rows = {site: delta for site, delta in adapter.deltas.items() if isinstance(delta, NewRows)}
     save_adapter(Adapter(rows, adapter.card), tmp_path / "a.safetensors")
     assert main([str(tmp_path / "a.safetensors")]) == 0

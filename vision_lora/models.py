@@ -10,6 +10,7 @@ from rich.console import Console
 
 from vision_lora.cli import run_verb
 from vision_lora.config import ModelsConfig
+from vision_lora.detectors.making import plan_adapter
 
 if TYPE_CHECKING:
     from vision_lora.adapters.plan import Plan
@@ -47,7 +48,7 @@ def _numbers(detector: Detector, config: ModelsConfig) -> tuple[str, str, str, s
 
 
 def _plan(detector: Detector, config: ModelsConfig) -> Plan:
-    return detector.plan(1, rank=config.rank, variant=config.variant, placement=config.placement)
+    return plan_adapter(detector, 1, rank=config.rank, variant=config.variant, placement=config.placement)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

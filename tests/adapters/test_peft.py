@@ -21,6 +21,7 @@ from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.deltas import LowRank, RankStabilised
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.peft import CONFIG, WEIGHTS, read_peft, write_peft
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import AdapterError, BrokenAdapterError, ForeignLayoutError, MismatchError
 
@@ -160,7 +161,7 @@ def test_we_compute_the_same_with_pefts(options: dict[str, Any], tmp_path: Path)
 
 def test_a_real_detector_there_and_back(shared: Path, tmp_path: Path) -> None:
     detector = YoloDetector.load(str(shared / "weights" / "yolo11n.pt"))
-    adapter = build.only_low_rank(detector.new_adapter(("scratch",)))
+    adapter = build.only_low_rank(new_adapter(detector, ("scratch",)))
     for delta in adapter.deltas.values():
         delta.get_parameter("up").data.normal_(std=0.02, generator=torch.manual_seed(0))
     images = torch.rand(1, 3, 96, 96)

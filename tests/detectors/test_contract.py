@@ -20,6 +20,7 @@ from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.layers import Adapted
 from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.making import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE
 
 CHECKPOINTS = ("yolov8n.pt", "yolo11n.pt", "yolo26n.pt")
@@ -59,7 +60,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
     shared = request.getfixturevalue("shared") if request.param in CHECKPOINTS else None
     detector = Trained(request.param, shared, None, {}, [], set()).fresh()  # type: ignore[arg-type]
     torch.manual_seed(0)
-    adapter = detector.new_adapter(NAMES, rank=4, imgsz=128)
+    adapter = new_adapter(detector, NAMES, rank=4, imgsz=128)
     detector.attach(adapter)
     start = {name: tensor.clone() for name, tensor in adapter.state_dict().items()}
     learned = {name: tensor for name, tensor in adapter.named_parameters() if tensor.requires_grad}
@@ -93,7 +94,7 @@ def test_attaching_changes_no_output(trained: Trained) -> None:
     """All of the adapter but its class rows, as it was before training."""
     detector = trained.fresh()
     base = found(detector)
-    adapter = detector.new_adapter(NAMES, rank=4)
+    adapter = new_adapter(detector, NAMES, rank=4)
     deltas = {site: delta for site, delta in adapter.deltas.items() if not isinstance(delta, NewRows)}
     detector.adapters.attach(Adapter(deltas, adapter.card))
     assert sum(isinstance(layer, Adapted) for layer in detector.network.modules()) > 5
@@ -177,7 +178,7 @@ def test_boxes_are_in_pixels_of_the_square(trained: Trained) -> None:
 def test_placements_are_nested(trained: Trained) -> None:
     fresh = trained.fresh()
     sites = {
-        place: {entry.site for entry in fresh.plan(2, placement=place).adapted}  # type: ignore[arg-type]
+        place: {entry.site for entry in plan_adapter(fresh, 2, placement=place).adapted}  # type: ignore[arg-type]
         for place in ("all", "deep", "neck", "head")
     }
     assert sites["head"] <= sites["neck"] < sites["deep"] <= sites["all"]

@@ -9,6 +9,7 @@ import torch
 
 from tests.detectors.build import NAMES, as_trained, make, pictures
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 
 # isort: split
@@ -47,7 +48,7 @@ def attending(name: str) -> Detector:
 @pytest.mark.parametrize(("precision", "steps"), [(torch.bfloat16, 200), (torch.float16, 40)], ids=str)
 def test_no_step_gives_what_is_no_number(name: str, precision: torch.dtype, steps: int) -> None:
     detector = attending(name)
-    adapter = detector.new_adapter(NAMES, rank=4, imgsz=64)
+    adapter = new_adapter(detector, NAMES, rank=4, imgsz=64)
     detector.attach(adapter)
     assert any("attn" in site for site in adapter.deltas)
     images, targets = pictures(2, 64)
@@ -71,7 +72,7 @@ def test_no_step_gives_what_is_no_number(name: str, precision: torch.dtype, step
 def test_half_precision_is_close_to_full(name: str, precision: torch.dtype) -> None:
     """The loss of the first step, and gradients that are numbers."""
     detector = make(name)
-    adapter = detector.new_adapter(NAMES, rank=4, imgsz=64)
+    adapter = new_adapter(detector, NAMES, rank=4, imgsz=64)
     detector.attach(adapter)
     sums = []
     for enabled in (False, True):

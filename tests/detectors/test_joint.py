@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vision_lora.adapters.file import load_adapter, save_adapter
+from vision_lora.detectors.making import grow_adapter, new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import ClassClashError
 
@@ -22,7 +23,7 @@ def joint(model: str = "yolo11n.yaml", *, strength: float = 0.02) -> YoloDetecto
     torch.manual_seed(0)
     detector = YoloDetector.load(model)
     assert isinstance(detector, YoloDetector)
-    adapter = detector.new_adapter(["a", "b"], joint=True)
+    adapter = new_adapter(detector, ["a", "b"], joint=True)
     with torch.no_grad():
         for parameter in adapter.parameters():
             parameter.add_(torch.randn_like(parameter) * strength)
@@ -51,7 +52,7 @@ def test_an_untrained_joint_adapter_leaves_the_old_classes_as_they_are(images: t
     prepared = detector.prepare(images)
     with torch.no_grad():
         before = detector.network(prepared)[1]
-        detector.attach(detector.new_adapter(["a", "b"], joint=True))
+        detector.attach(new_adapter(detector, ["a", "b"], joint=True))
         with detector.pass_of("defects") as names:
             after = detector.network(prepared)[1]
     assert len(names) == 82
@@ -81,7 +82,7 @@ def test_growing_keeps_factors_and_rows() -> None:
     detector = joint()
     first = detector.adapter
     assert first is not None
-    grown = detector.grow_adapter(first, ["c"], imgsz=320)
+    grown = grow_adapter(detector, first, ["c"], imgsz=320)
     assert (grown.card.names, grown.card.imgsz, grown.joint) == (("a", "b", "c"), 320, True)
     for site, delta in first.deltas.items():
         for name, tensor in delta.named_parameters():
@@ -89,9 +90,9 @@ def test_growing_keeps_factors_and_rows() -> None:
             assert torch.equal(mine[: len(tensor)], tensor)
             assert mine is not tensor
     with pytest.raises(ClassClashError, match="each name once"):
-        detector.grow_adapter(first, ["b"])
-    exact = detector.new_adapter(["a"])
-    assert detector.grow_adapter(exact, ["a", "z"]).card.names == ("a", "z")
+        grow_adapter(detector, first, ["b"])
+    exact = new_adapter(detector, ["a"])
+    assert grow_adapter(detector, exact, ["a", "z"]).card.names == ("a", "z")
 
 
 @pytest.mark.parametrize("model", ["yolo11n.pt", "yolo26n.pt"])

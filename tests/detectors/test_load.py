@@ -14,6 +14,7 @@ from ultralytics.nn.modules import Conv
 from tests.detectors.build import RTDETR, rtdetr
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base, supported
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.rtdetr import RtdetrDetector
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import CheckpointError
@@ -68,7 +69,7 @@ def test_an_architecture_of_one_s_own_loads_and_trains(architecture: Path) -> No
     detector = load_base(str(architecture))
     assert (detector.base, len(detector.names)) == ("mine.yaml", 3)
     assert {detector.stage(f"model.{layer}.conv") for layer in range(5)} == {"backbone", "neck", "head"}
-    detector.attach(detector.new_adapter(["a"], rank=2))
+    detector.attach(new_adapter(detector, ["a"], rank=2))
     images = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     losses = detector.losses(images, torch.tensor([[0, 0, 8.0, 8.0, 40.0, 40.0]]))
     assert all(torch.isfinite(loss) for loss in losses.values())

@@ -15,6 +15,7 @@ from vision_lora.datasets.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.rtdetr import RtdetrDetector
 from vision_lora.detectors.transformers import TransformersDetector
 from vision_lora.evaluation.measure import measure
@@ -60,8 +61,8 @@ def test_every_weight_from_random_ones(family: str, sixteen: Path) -> None:
     dataset = open_dataset(str(sixteen))
     samples = dataset.splits["train"]
     detector = {"rtdetr": _rtdetr, "yolos": _yolos}[family]()
-    detector.replace_classes(dataset.names)
-    detector.unfreeze()
+    replace_classes(detector, dataset.names)
+    unfreeze(detector)
     _learn(detector, samples, steps={"rtdetr": 450, "yolos": 900}[family])
     result, _ = measure(detector, eval_loader(samples, SIDE, 16), samples, dataset.names, mode="general")
     assert result.map50 >= 0.6

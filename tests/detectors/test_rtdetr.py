@@ -15,6 +15,8 @@ from ultralytics.nn.tasks import RTDETRDetectionModel
 
 from tests.detectors.build import CLASSES, NAMES, RTDETR, as_trained, pictures, rtdetr
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.making import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE
 from vision_lora.detectors.rtdetr import RtdetrDetector
 
@@ -80,7 +82,7 @@ def test_losses_are_those_of_ultralytics() -> None:
 
 
 def test_every_part_is_adapted() -> None:
-    plan = {entry.site: entry for entry in rtdetr().plan(2).entries}
+    plan = {entry.site: entry for entry in plan_adapter(rtdetr(), 2).entries}
     adapted = {site for site, entry in plan.items() if entry.variant}
     head, encoder = "model.7", "model.5"
     for site in (
@@ -108,7 +110,7 @@ def test_every_part_is_adapted() -> None:
 def test_denoising_learns_the_new_classes() -> None:
     """Its embedding is read, never called: rows that are not in what is read would get no gradient."""
     detector = rtdetr()
-    adapter = detector.new_adapter(NAMES, rank=1)
+    adapter = new_adapter(detector, NAMES, rank=1)
     detector.attach(adapter)
     torch.stack(list(detector.losses(*pictures(2)).values())).sum().backward()
     rows = adapter.class_rows["model.7.denoising_class_embed"].weight
@@ -122,7 +124,7 @@ def test_half_precision_in_training_leaves_the_base_as_it_was(precision: torch.d
     torch.manual_seed(0)
     detector = rtdetr()
     before = detector.detect(pictures(2)[0], readout=MEASURE)
-    detector.attach(detector.new_adapter(NAMES, rank=2))
+    detector.attach(new_adapter(detector, NAMES, rank=2))
     with torch.autocast("cpu", precision):
         losses = detector.losses(*pictures(2))
         torch.stack(list(losses.values())).sum().backward()
@@ -137,15 +139,15 @@ def test_half_precision_in_training_leaves_the_base_as_it_was(precision: torch.d
 def test_pictures_without_boxes_are_trained_on() -> None:
     images, targets = pictures(2)
     detector = rtdetr()
-    detector.attach(detector.new_adapter(NAMES, rank=1))
+    detector.attach(new_adapter(detector, NAMES, rank=1))
     for some in (targets[targets[:, 0] == 1], targets[:0]):
         assert all(torch.isfinite(loss) for loss in detector.losses(images, some).values())
 
 
 def test_full_fine_tuning_saves_a_checkpoint_that_both_open(tmp_path: Path) -> None:
     detector = RtdetrDetector.of(own(), "rt.yaml", fold=False)
-    detector.replace_classes(NAMES)
-    detector.unfreeze()
+    replace_classes(detector, NAMES)
+    unfreeze(detector)
     torch.stack(list(detector.losses(*pictures(2)).values())).sum().backward()
     trained = {name: p for name, p in detector.network.named_parameters() if p.requires_grad}
     assert all(parameter.grad is not None for parameter in trained.values())
@@ -164,7 +166,7 @@ def test_full_fine_tuning_saves_a_checkpoint_that_both_open(tmp_path: Path) -> N
 def test_the_large_ones_load(name: str) -> None:
     detector = Detector.load(name)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in detector.network.modules())
-    plan = detector.plan(6)
+    plan = plan_adapter(detector, 6)
     assert len([entry for entry in plan.adapted if entry.new_rows]) == 8
     assert {detector.stage(entry.site) for entry in plan.adapted} == {"backbone", "neck", "head"}
     assert len(detector.detect(torch.zeros(1, 3, 160, 160, dtype=torch.uint8), readout=MEASURE)[0])

@@ -17,6 +17,8 @@ from ultralytics.utils import ASSETS
 
 from tests.detectors.build import NAMES, pictures
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.full import replace_classes
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.starter import FILE, KEY, read_starter, write_starter
 from vision_lora.errors import CheckpointError
 from vision_lora.images import read_image
@@ -58,7 +60,7 @@ def test_finds_the_bus_and_its_people() -> None:
 
 def test_an_adapter_on_it_names_it_and_loads_with_nothing_else(tmp_path: Path) -> None:
     detector = Detector.load("starter")
-    adapter = detector.new_adapter(["scratch"], rank=2, imgsz=96)
+    adapter = new_adapter(detector, ["scratch"], rank=2, imgsz=96)
     detector.attach(adapter)
     assert adapter.card.base == "starter"
     again = Detector.load(adapter.card.base)
@@ -83,7 +85,7 @@ def test_a_network_comes_back_as_it_was_to_half_precision(network: Any, tmp_path
 def test_a_network_that_got_other_classes_comes_back_too(tmp_path: Path) -> None:
     """Its head's branches stay as wide as the 80 classes that it was built for asked for."""
     detector = Detector.load("yolo11n.yaml", fold=False)
-    detector.replace_classes(NAMES)
+    replace_classes(detector, NAMES)
     detector.save_checkpoint(tmp_path / "best.pt")
     assert pack([str(tmp_path / "best.pt"), "--imgsz", "96", "--out", str(tmp_path / "a.safetensors")]) == 0
     network, _ = read_starter(tmp_path / "a.safetensors")
@@ -133,7 +135,7 @@ def test_pack_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_it_learns(tmp_path: Path) -> None:
     detector = Detector.load("starter")
-    detector.attach(detector.new_adapter(NAMES, rank=4))
+    detector.attach(new_adapter(detector, NAMES, rank=4))
     learned = detector.adapter
     assert learned is not None
     optimizer, history = torch.optim.AdamW(learned.parameters(), 2e-3), []

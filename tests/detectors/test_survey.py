@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.detectors.build import MAKERS, NAMES, make, pictures
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.survey import survey
 
 
@@ -48,7 +49,7 @@ def test_an_embedding_of_patches_is_early() -> None:
 @pytest.mark.parametrize("key", MAKERS)
 def test_no_network_overwrites_what_a_backward_keeps(key: str, variant: str) -> None:
     """Residual sums and activations in place once stopped `lora-fa` on ResNets: autograd refused the backward."""
-    adapter = make(key).new_adapter(NAMES, rank=4, variant=variant, imgsz=128)
+    adapter = new_adapter(make(key), NAMES, rank=4, variant=variant, imgsz=128)
     detector = make(key)  # as with an adapter from a file: this one has made no plan
     detector.attach(adapter)
     torch.stack(list(detector.losses(*pictures(2)).values())).sum().backward()

@@ -16,6 +16,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from tests.detectors.build import CLASSES, NAMES, TORCHVISION, _torchvision, as_trained, pictures, torchvision
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.torchvision import TorchvisionDetector, build, builders
 from vision_lora.errors import CheckpointError, ConfigError
@@ -90,8 +92,8 @@ def test_official_weights_know_coco_s_names(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_full_fine_tuning_saves_weights_that_both_open(weights: Path, tmp_path: Path) -> None:
     detector = Detector.load(f"torchvision:{SSDLITE}:{weights}", fold=False)
-    detector.replace_classes((*NAMES, "rust"))
-    detector.unfreeze()
+    replace_classes(detector, (*NAMES, "rust"))
+    unfreeze(detector)
     torch.stack(list(detector.losses(*pictures(2)).values())).sum().backward()
     trained = [p for p in detector.network.parameters() if p.requires_grad]
     assert all(parameter.grad is not None for parameter in trained)
@@ -147,7 +149,7 @@ def test_half_precision_in_training_leaves_the_base_as_it_was(name: str) -> None
     """Anchors are made in the features' precision and kept: in half they would move the base's boxes ever after."""
     detector, fresh = (torchvision(name) for _ in range(2))
     fresh.network.load_state_dict(detector.network.state_dict())
-    detector.attach(detector.new_adapter(NAMES, rank=2))
+    detector.attach(new_adapter(detector, NAMES, rank=2))
     with torch.autocast("cpu", torch.bfloat16):
         losses = detector.losses(*pictures(2))
     assert all(loss.dtype == torch.float32 for loss in losses.values())
@@ -165,14 +167,14 @@ def test_pictures_without_boxes_are_trained_on(name: str) -> None:
     images, targets = pictures(2)
     flat = torch.tensor([[0, 1, 20, 20, 20, 60]], dtype=torch.float32)  # no width: torchvision would stop
     detector = torchvision(name)
-    detector.attach(detector.new_adapter(NAMES, rank=1))
+    detector.attach(new_adapter(detector, NAMES, rank=1))
     for some in (torch.cat((targets[targets[:, 0] == 1], flat)), targets[:0]):
         assert all(torch.isfinite(loss) for loss in detector.losses(images, some).values())
 
 
 def test_boxes_of_new_classes_start_where_those_of_known_ones_are() -> None:
     detector = torchvision("faster_rcnn")
-    rows = detector.new_adapter(NAMES).class_rows["roi_heads.box_predictor.boxes.0"]
+    rows = new_adapter(detector, NAMES).class_rows["roi_heads.box_predictor.boxes.0"]
     own: Any = detector.network.get_submodule("roi_heads.box_predictor.boxes.0")
     assert torch.allclose(rows.weight, own.weight.mean(0).expand(len(NAMES), -1))
 

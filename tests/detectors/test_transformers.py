@@ -24,6 +24,8 @@ from tests.detectors.build import (
     pictures,
 )
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.making import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.transformers import TransformersDetector
 from vision_lora.errors import CheckpointError, ConfigError, TrainingError
@@ -106,8 +108,8 @@ def test_full_fine_tuning_saves_a_folder_that_both_open(tmp_path: Path) -> None:
     for name in ("detr", "rt_detr", "deformable_detr two-stage"):
         torch.manual_seed(0)
         detector = hugging(name, fold=False)
-        detector.replace_classes(NAMES)
-        detector.unfreeze()
+        replace_classes(detector, NAMES)
+        unfreeze(detector)
         loss = torch.stack(list(detector.losses(*pictures(2)).values())).sum()
         loss.backward()
         path = tmp_path / f"{name} trained"
@@ -157,7 +159,7 @@ def test_fewer_cells_than_queries_is_the_user_s_to_mend() -> None:
 
 def test_outputs_that_are_no_numbers_stop_training_in_one_line() -> None:
     detector = hugging("yolos")
-    adapter = detector.new_adapter(NAMES, rank=1)
+    adapter = new_adapter(detector, NAMES, rank=1)
     detector.attach(adapter)
     with torch.no_grad():
         next(iter(adapter.class_rows.values())).weight.fill_(float("nan"))
@@ -167,11 +169,11 @@ def test_outputs_that_are_no_numbers_stop_training_in_one_line() -> None:
 
 def test_layers_without_effect_are_left_alone() -> None:
     """DETR's queries start as zeros, and transformers trains no proposals of a two-stage Deformable DETR."""
-    plan = {entry.site: entry for entry in hugging("detr").plan(2).entries}
+    plan = {entry.site: entry for entry in plan_adapter(hugging("detr"), 2).entries}
     assert not plan["model.decoder.layers.0.self_attn.v_proj"].variant
     assert "always zero" in plan["model.decoder.layers.0.self_attn.v_proj"].reason
     assert plan["model.decoder.layers.1.self_attn.v_proj"].variant
-    plan = {entry.site: entry for entry in hugging("deformable_detr two-stage").plan(2).entries}
+    plan = {entry.site: entry for entry in plan_adapter(hugging("deformable_detr two-stage"), 2).entries}
     assert not plan["model.decoder.class_embed.2"].variant
     assert plan["model.decoder.class_embed.1"].new_rows == 2
 
@@ -179,7 +181,7 @@ def test_layers_without_effect_are_left_alone() -> None:
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16], ids=str)
 def test_losses_are_computed_in_full_precision(precision: torch.dtype) -> None:
     detector = hugging("rt_detr_v2")
-    detector.attach(detector.new_adapter(NAMES, rank=2))
+    detector.attach(new_adapter(detector, NAMES, rank=2))
     seen: list[torch.dtype] = []
     loss = detector.network._loss_function._loss  # type: ignore[union-attr]
 
@@ -197,7 +199,7 @@ def test_losses_are_computed_in_full_precision(precision: torch.dtype) -> None:
 def test_pictures_without_boxes_are_trained_on(name: str) -> None:
     images, targets = pictures(2)
     detector = hugging(name)
-    detector.attach(detector.new_adapter(NAMES, rank=1))
+    detector.attach(new_adapter(detector, NAMES, rank=1))
     for some in (targets[targets[:, 0] == 1], targets[:0]):
         assert torch.isfinite(detector.losses(images, some)["detection"])
 
@@ -249,11 +251,11 @@ def test_new_classes_start_as_likely_as_they_should() -> None:
     """Scored one by one, at a chance of 0.01; in competition with no object, as its equals."""
     for name, expected in (("rt_detr", 0.01), ("conditional_detr", 0.01)):
         detector = hugging(name)
-        rows = detector.new_adapter(NAMES).class_rows
+        rows = new_adapter(detector, NAMES).class_rows
         biases = [one.bias for one in rows.values() if one.bias is not None]
         assert biases
         assert all(torch.allclose(bias.sigmoid(), torch.tensor(expected), atol=1e-6) for bias in biases)
-    rows = hugging("detr").new_adapter(NAMES).class_rows
+    rows = new_adapter(hugging("detr"), NAMES).class_rows
     assert all(not one.bias.any() for one in rows.values() if one.bias is not None)
 
 
@@ -275,5 +277,5 @@ def test_a_backbone_of_timm_is_folded_too() -> None:
     own = as_trained(transformers.AutoModelForObjectDetection.from_config(config))
     detector = TransformersDetector(own, transformers.DetrImageProcessor(), "timm")
     assert detector.folded == 20
-    detector.attach(detector.new_adapter(NAMES, rank=1))
+    detector.attach(new_adapter(detector, NAMES, rank=1))
     assert torch.isfinite(detector.losses(*pictures(1))["detection"])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.trunk import Trunk
 from vision_lora.detectors.yolo import YoloDetector
 
@@ -56,7 +57,7 @@ def test_a_result_changed_in_place_is_computed_anew() -> None:
 def detector(placement: str) -> Detector:
     torch.manual_seed(0)
     found = YoloDetector.load("yolo11n.yaml")
-    adapter = found.new_adapter(["a", "b"], placement=placement)  # type: ignore[arg-type]
+    adapter = new_adapter(found, ["a", "b"], placement=placement)  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in adapter.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)

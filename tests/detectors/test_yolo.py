@@ -19,6 +19,8 @@ from vision_lora.datasets.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors import yolo
 from vision_lora.detectors.fold import fold_batchnorm
+from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.making import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import AdapterError, CheckpointError, ConfigError
@@ -54,7 +56,7 @@ def large(rows: torch.Tensor) -> torch.Tensor:
 def adapted(name: str, *, random: float = 0.0, **options: object) -> YoloDetector:
     torch.manual_seed(0)
     detector = YoloDetector.load(name)
-    adapter = detector.new_adapter(NAMES, **{"rank": 4, "imgsz": 96, **options})
+    adapter = new_adapter(detector, NAMES, **{"rank": 4, "imgsz": 96, **options})
     if random:
         with torch.no_grad():
             for delta in adapter.deltas.values():
@@ -198,8 +200,8 @@ def test_full_fine_tuning_saves_a_checkpoint_that_opens_again(shared: Path, tmp_
     import ultralytics
 
     detector = YoloDetector.load(str(shared / "weights" / "yolo26n.pt"), fold=False)
-    detector.replace_classes(NAMES)
-    detector.unfreeze()
+    replace_classes(detector, NAMES)
+    unfreeze(detector)
     sum(detector.losses(pictures(size=256), large(targets())).values()).backward()
     assert all(p.grad is not None for n, p in detector.network.named_parameters() if p.requires_grad)
     detector.save_checkpoint(tmp_path / "full.pt")
@@ -212,14 +214,14 @@ def test_full_fine_tuning_saves_a_checkpoint_that_opens_again(shared: Path, tmp_
 def test_placements(shared: Path) -> None:
     detector = YoloDetector.load(str(shared / "weights" / "yolo11n.pt"))
     sites = {
-        place: {e.site for e in detector.plan(2, placement=place).adapted}  # type: ignore[arg-type]
+        place: {e.site for e in plan_adapter(detector, 2, placement=place).adapted}  # type: ignore[arg-type]
         for place in ("all", "neck", "head")
     }
     assert sites["head"] < sites["neck"] < sites["all"]
     assert {site.split(".")[1] for site in sites["head"]} == {"23"}
     assert min(int(site.split(".")[1]) for site in sites["neck"]) == 13
     with pytest.raises(ConfigError, match="placement 'tail' is unknown"):
-        detector.plan(2, placement="tail")  # type: ignore[arg-type]
+        plan_adapter(detector, 2, placement="tail")  # type: ignore[arg-type]
 
 
 def test_new_rows_expect_few_objects(shared: Path) -> None:
@@ -232,7 +234,7 @@ def test_new_rows_expect_few_objects(shared: Path) -> None:
 @pytest.mark.parametrize("names", [(), ("a", "a")])
 def test_class_names_have_to_be_there_and_single(shared: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(AdapterError, match="expected at least one, each name once"):
-        YoloDetector.load(str(shared / "weights" / "yolo11n.pt")).new_adapter(names)
+        new_adapter(YoloDetector.load(str(shared / "weights" / "yolo11n.pt")), names)
 
 
 def test_nms_runs_in_torchvision() -> None:

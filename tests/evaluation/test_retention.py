@@ -12,6 +12,7 @@ import torch
 from vision_lora.adapters.file import save_adapter
 from vision_lora.datasets.sample import Sample
 from vision_lora.detections import Detections
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.evaluation.retention import Lost, compare
 from vision_lora.retention import main as retention
@@ -46,7 +47,7 @@ def test_lost_and_gained_objects() -> None:
 def test_exact_keeps_everything_and_a_changed_joint_pass_does_not(shared: Path, tmp_path: Path) -> None:
     model, data = str(shared / "weights" / "yolo11n.pt"), shared / "datasets" / "coco128"
     detector = YoloDetector.load(model)
-    adapter = detector.new_adapter(["dent"], joint=True)
+    adapter = new_adapter(detector, ["dent"], joint=True)
     torch.manual_seed(0)
     with torch.no_grad():
         for delta in adapter.deltas.values():

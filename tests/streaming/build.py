@@ -22,6 +22,7 @@ from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import save_adapter
 from vision_lora.config import CameraConfig
 from vision_lora.detections import Detections
+from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
@@ -126,7 +127,7 @@ def adapter_files(folder: Path, **names: tuple[str, ...]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     detector = YoloDetector.load("yolov8n.yaml")
     for name, classes in names.items():
-        save_adapter(detector.new_adapter(classes, rank=1, imgsz=64), folder / f"{name}.safetensors")
+        save_adapter(new_adapter(detector, classes, rank=1, imgsz=64), folder / f"{name}.safetensors")
     return folder
 
 

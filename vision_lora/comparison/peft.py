@@ -22,7 +22,9 @@ from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
+from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
+from vision_lora.detectors.making import plan_adapter
 from vision_lora.devices import make_fabric
 from vision_lora.evaluation.measure import measure
 from vision_lora.training.fit import fit
@@ -45,7 +47,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
     learner = peft_learner(config, dataset.names)
     detector, val = learner.detector, dataset.splits["val"]
     plain = load_base(config.model, fold=False)
-    plain.replace_classes(dataset.names)
+    replace_classes(plain, dataset.names)
     out = folder / "train"
     out.mkdir(exist_ok=True)
     batches = train_loader(
@@ -117,8 +119,8 @@ def peft_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     """The base with PEFT's LoRA on the layers that our adapter would change, ready for training."""
     detector = load_base(config.model, fold=False)
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
-    plan = load_base(config.model).plan(len(names), rank=config.rank, placement=config.placement or "all")
-    detector.replace_classes(names)
+    plan = plan_adapter(load_base(config.model), len(names), rank=config.rank, placement=config.placement or "all")
+    replace_classes(detector, names)
     layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
     options = peft.LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers)
     peft.inject_adapter_in_model(options, detector.network)

@@ -1,12 +1,10 @@
-"""The protocol of all detectors, and what they share: adapters, passes, the way in and the way out."""
+"""The protocol of all detectors, and what they share: attached adapters, passes, the way in and the way out."""
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 from weakref import WeakKeyDictionary
@@ -16,24 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vision_lora.adapters.adapter import Adapter, Card, fingerprint
+from vision_lora.adapters.adapter import Adapter, fingerprint
 from vision_lora.adapters.attach import AdapterSet
-from vision_lora.adapters.deltas import VARIANTS, LowRank
-from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.readout import Found, Readout, join
-from vision_lora.detectors.rows import grow_rows, replace_rows
 from vision_lora.detectors.survey import Survey, survey
 from vision_lora.detectors.trunk import Trunk
-from vision_lora.errors import AdapterError, ClassClashError, ConfigError, MismatchError
+from vision_lora.errors import AdapterError, ConfigError, MismatchError
 from vision_lora.images import letterbox
-from vision_lora.placement import PLACEMENTS, Placement
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-_STEM = "stem: reads the picture; costs the most and gains nothing"
-_EARLY = "early: the picture is still large; costs much, and gains nothing with few pictures"
 
 
 class Model(NamedTuple):
@@ -204,106 +195,6 @@ class Detector(ABC):
         for adapter in self.adapters.adapters.values():
             adapter.to(device)
 
-    def plan(
-        self,
-        classes: int,
-        *,
-        rank: int = 8,
-        variant: str = "lora",
-        placement: Placement = "all",
-        layers: Collection[str] | None = None,
-    ) -> Plan:
-        """Which layers an adapter for so many new classes would change, and why not the others.
-
-        Args:
-            classes: number of new classes.
-            rank: rank of the low-rank factors, capped per layer.
-            variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
-            placement: which stages are adapted.
-            layers: only these of them; the classes' layers are adapted always.
-        """
-        if placement not in PLACEMENTS:
-            raise ConfigError(f"placement {placement!r} is unknown: expected one of {', '.join(PLACEMENTS)}")
-        stages, seen = PLACEMENTS[placement], self._seen()
-        early = seen.early if placement == "deep" else ()
-        within: Callable[[str], bool] = lambda layer: (  # noqa: E731
-            self.stage(layer) in stages and (layers is None or layer in layers)
-        )
-        return make_plan(
-            self.network,
-            rank=rank,
-            variant=variant,
-            class_layers=self.class_layers(),
-            new_classes=classes,
-            fixed={**dict.fromkeys(early, _EARLY), **dict.fromkeys(seen.stem, _STEM), **self.fixed_layers()},
-            within=within,
-        )
-
-    def new_adapter(
-        self,
-        names: Sequence[str],
-        *,
-        rank: int = 8,
-        alpha: float | None = None,
-        variant: str = "lora",
-        placement: Placement = "all",
-        layers: Collection[str] | None = None,
-        imgsz: int = 640,
-        joint: bool = False,
-    ) -> Adapter:
-        """An untrained adapter for new classes, not attached yet.
-
-        Args:
-            names: the new classes.
-            rank: rank of the low-rank factors, capped per layer.
-            alpha: numerator of the factor before B·A; None takes the default factor.
-            variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
-            placement: which stages are adapted.
-            layers: only these of them; None for all.
-            imgsz: side of the square pictures that it will be trained on, pixels.
-            joint: whether its pass keeps the base's classes in front of the new ones.
-
-        Raises:
-            AdapterError: no name, a name twice, a rank below 1, an unknown variant, or nothing to adapt.
-        """
-        if not names or len(set(names)) < len(names):
-            raise ClassClashError(f"new classes {list(names)}: expected at least one, each name once")
-        plan = self.plan(len(names), rank=rank, variant=variant, placement=placement, layers=layers)
-        if alpha is None:
-            kind = VARIANTS[variant]
-            alpha = kind.default_alpha(rank) if issubclass(kind, LowRank) else 1.0
-        card = Card(self.family, self.base, self.fingerprint, tuple(names), float(alpha), imgsz)
-        adapter = Adapter.from_plan(plan, card, joint=joint)
-        with torch.no_grad():
-            for layer, rows in adapter.class_rows.items():
-                self.initialise_rows(rows.weight, rows.bias, layer)
-        return adapter.to(self.device)
-
-    def grow_adapter(self, adapter: Adapter, names: Sequence[str], *, imgsz: int = 640) -> Adapter:
-        """An adapter that goes on from another: the same factors, and untrained rows for further classes.
-
-        Args:
-            adapter: made for this base. Where it is a joint one its classes stay, in front of the further ones.
-            names: the further classes.
-            imgsz: side of the square pictures that it will be trained on, pixels.
-
-        Raises:
-            AdapterError: no name, or one that the adapter has already.
-        """
-        kept = adapter.card.names if adapter.joint else ()
-        if not names or len({*names, *kept}) < len(names) + len(kept):
-            raise ClassClashError(
-                f"new classes {list(names)} behind {list(kept)}: expected at least one, each name once"
-            )
-        card = replace(adapter.card, names=(*kept, *names), imgsz=imgsz, metrics={}, created="", version="")
-        deltas = copy.deepcopy(adapter.deltas)
-        with torch.no_grad():
-            for layer, rows in adapter.class_rows.items():
-                deltas[layer] = grown = grow_rows(rows, len(card.names), len(kept))
-                further = None if grown.bias is None else grown.bias[len(kept) :]
-                self.initialise_rows(grown.weight[len(kept) :], further, layer)
-        return Adapter(deltas, card).to(self.device)
-
     @contextmanager
     def pass_of(self, source: Literal["general", "defects"]) -> Iterator[tuple[str, ...]]:
         """Make the base pass or the adapted pass the active one; gives the class names that it speaks."""
@@ -371,29 +262,6 @@ class Detector(ABC):
         self.names = self._general
         self.classes_changed(len(self.names))
 
-    def replace_classes(self, names: Sequence[str], *, keep: bool = False) -> None:
-        """Give the network itself other classes, untrained: what full fine-tuning does.
-
-        Args:
-            names: the new classes.
-            keep: whether the old rows stay in front of the new ones; else they are lost.
-        """
-        kept = len(self.names) if keep else 0
-        names = (*self.names[:kept], *names)
-        for name in self.class_layers():
-            weight, bias = replace_rows(self.network.get_submodule(name), len(names), kept)
-            self.initialise_rows(weight.view(len(names), -1)[kept:], None if bias is None else bias[kept:], name)
-        self.names = names
-        self.classes_changed(len(names))
-
-    def unfreeze(self, stages: Collection[str] = PLACEMENTS["all"]) -> None:
-        """Make the weights of these stages trainable; layers of the others keep weights and statistics."""
-        fixed = self.fixed_layers()
-        for name, layer in self.network.named_modules():
-            frozen = name in fixed or self.stage(name) not in stages
-            for parameter in layer.parameters(recurse=False):
-                parameter.requires_grad_(not frozen)
-
     def train_mode(self) -> None:
         """Put the network into training mode, but for frozen BatchNorm: its statistics stay too."""
         self.network.train()
@@ -409,7 +277,7 @@ class Detector(ABC):
             targets: (M, 6): index in the batch, class, x1, y1, x2, y2 in pixels.
         """
         if self.adapter is not None:
-            self._seen()  # an adapter from a file comes without a plan
+            self.survey()  # an adapter from a file comes without a plan
         with self.pass_of("general" if self.adapter is None else "defects"):
             return self.training_losses(self.prepare(images), targets)
 
@@ -460,7 +328,7 @@ class Detector(ABC):
             for detections, (_, scale, pad), picture in zip(found, boxed, pictures, strict=True)
         ]
 
-    def _seen(self) -> Survey:
+    def survey(self) -> Survey:
         """What a pass shows of the layers, looked at once; those whose outputs are overwritten are told so."""
         if self._survey is None:
             picture = torch.zeros(1, 3, self.side, self.side, dtype=torch.uint8, device=self.device)

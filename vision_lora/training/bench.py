@@ -18,6 +18,8 @@ from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.making import new_adapter, plan_adapter
 from vision_lora.placement import Placement
 from vision_lora.training.probe import noise_batch, saved_mib
 
@@ -104,7 +106,7 @@ def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: in
 def switch_rows(model: str, *, imgsz: int, rank: int, repeats: int, seed: int = 0) -> list[Row]:
     """What a change of product line costs: between two attached adapters, and from a file on disk."""
     detector, first = adapted(model, rank, "lora", seed)
-    detector.attach(detector.new_adapter(_names(), rank=rank), "second")
+    detector.attach(new_adapter(detector, _names(), rank=rank), "second")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "adapter.safetensors"
         assert isinstance(first, Adapter)
@@ -140,8 +142,8 @@ def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[Detector, nn
 
 def _full(model: str) -> tuple[Detector, nn.Module]:
     detector = Detector.load(model, fold=False)
-    detector.replace_classes(_names())
-    detector.unfreeze()
+    replace_classes(detector, _names())
+    unfreeze(detector)
     return detector, detector.network
 
 
@@ -151,7 +153,7 @@ def adapted(
     """A detector with an untrained adapter for `CLASSES` classes, attached, and that adapter."""
     detector = Detector.load(model)
     torch.manual_seed(seed)
-    adapter = detector.new_adapter(_names(), rank=rank, variant=variant, placement=placement)
+    adapter = new_adapter(detector, _names(), rank=rank, variant=variant, placement=placement)
     detector.attach(adapter)
     return detector, adapter
 
@@ -161,8 +163,8 @@ def _peft(model: str, rank: int) -> tuple[Detector, nn.Module]:
     from peft import LoraConfig, inject_adapter_in_model
 
     detector = Detector.load(model, fold=False)
-    plan = Detector.load(model).plan(CLASSES, rank=rank)
-    detector.replace_classes(_names())
+    plan = plan_adapter(Detector.load(model), CLASSES, rank=rank)
+    replace_classes(detector, _names())
     layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers), detector.network)
     for layer in detector.class_layers():

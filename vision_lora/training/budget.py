@@ -16,7 +16,7 @@ from vision_lora.datasets.loader import Batch
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError
 from vision_lora.options import Budget
-from vision_lora.training.methods import new_adapter
+from vision_lora.training.methods import recipe_adapter
 
 BATCHES = 4  # enough for the order of the layers; their gradients differ by powers of ten
 
@@ -43,7 +43,7 @@ def choose_layers(
     """
     budget = Budget.parse(config.budget or "")
     detector = Detector.load(config.model)
-    adapter, plan = new_adapter(config, detector, names)
+    adapter, plan = recipe_adapter(config, detector, names)
     detector.to(device)
     adapter.to(device)
     pictures = list(islice(batches, BATCHES))

@@ -13,6 +13,8 @@ from vision_lora.adapters.plan import Plan
 from vision_lora.config import TrainConfig
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.making import grow_adapter, new_adapter, plan_adapter
 from vision_lora.errors import ConfigError
 from vision_lora.placement import PLACEMENTS
 
@@ -62,23 +64,28 @@ def make_learner(config: TrainConfig, names: Sequence[str], layers: Collection[s
     detector = Detector.load(config.model, fold=config.method == "lora")
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
     if config.method == "lora":
-        adapter, plan = _grown(config, detector, names) if config.on else new_adapter(config, detector, names, layers)
+        adapter, plan = (
+            _grown(config, detector, names) if config.on else recipe_adapter(config, detector, names, layers)
+        )
         detector.attach(adapter)
         return Learner(detector, adapter, adapter, plan, adapter.parameter_count(), total, base, "defects")
     if tuple(names) != detector.names:  # its own classes are trained further, not anew
-        detector.replace_classes(names, keep=config.joint)
-    detector.unfreeze(STAGES[config.method])
+        replace_classes(detector, names, keep=config.joint)
+    unfreeze(detector, STAGES[config.method])
     trained = [parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad]
     return Learner(detector, detector.network, None, None, {config.method: sum(trained)}, total, base, "general")
 
 
-def new_adapter(
+def recipe_adapter(
     config: TrainConfig, detector: Detector, names: Sequence[str], layers: Collection[str] | None = None
 ) -> tuple[Adapter, Plan]:
     """An untrained adapter as the recipe asks for it, not attached, and its plan."""
     placement = config.placement or "all"
-    plan = detector.plan(len(names), rank=config.rank, variant=config.variant, placement=placement, layers=layers)
-    adapter = detector.new_adapter(
+    plan = plan_adapter(
+        detector, len(names), rank=config.rank, variant=config.variant, placement=placement, layers=layers
+    )
+    adapter = new_adapter(
+        detector,
         names,
         rank=config.rank,
         alpha=config.alpha,
@@ -98,4 +105,4 @@ def _grown(config: TrainConfig, detector: Detector, names: Sequence[str]) -> tup
         found, expected = ("a joint", "an exact") if before.joint else ("an exact", "a joint")
         raise ConfigError(f"--on {config.on}: {found} adapter; expected {expected} one, or --joint on both runs")
     detector.attach(before, TEACHER, use=False)
-    return detector.grow_adapter(before, names, imgsz=config.imgsz), None
+    return grow_adapter(detector, before, names, imgsz=config.imgsz), None

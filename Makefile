@@ -54,6 +54,7 @@ compare:
 compare-keep:
 	mkdir -p data/results/compare
 	cp runs/compare/$(GRID)/compare.json data/results/compare/$(GRID).json
+	for plot in $(wildcard runs/compare/$(GRID)/frontier.png); do cp $$plot data/results/compare/$(GRID).png; done
 
 compare-tables:
 	python -m vision_lora.comparison.table data/results/compare/*.json --into README.md

@@ -23,7 +23,7 @@ def test_every_row_has_what_scripts_read(rows: list[dict[str, object]]) -> None:
         assert {"method", "dtype", "imgsz", "ms_per_image", "saved_mib_per_image"} <= row.keys()
         assert row["ms_per_image"] > 0
     trained = [(row["method"], row["dtype"]) for row in rows if row["saved_mib_per_image"]]
-    methods = ("full", "lora", "lora, deep", "lora-fa", "peft")
+    methods = ("full", "lora", "lora, deep", "lora, neck", "lora, head", "lora-fa", "peft")
     assert trained == [(method, dtype) for dtype in ("fp32", "bf16") for method in methods]
     assert {
         "inference merged",
@@ -31,6 +31,7 @@ def test_every_row_has_what_scripts_read(rows: list[dict[str, object]]) -> None:
         "inference both, all",
         "inference both, deep",
         "inference both, neck",
+        "inference both, head",
         "switch adapters",
     } < {row["method"] for row in rows}
 
@@ -42,5 +43,6 @@ def test_memory_kept_for_the_backward(rows: list[dict[str, object]], dtype: str)
     assert kept["full"] == 1
     assert kept["lora"] <= 0.82
     assert kept["lora, deep"] <= 0.65
+    assert kept["lora, head"] < kept["lora, neck"] < kept["lora, deep"]
     assert kept["lora-fa"] <= 0.50
     assert kept["peft"] > kept["lora"]

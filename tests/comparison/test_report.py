@@ -15,6 +15,7 @@ from PIL import Image
 from tests.comparison.build import result, row
 from vision_lora.comparison import tables
 from vision_lora.comparison.notes import notes
+from vision_lora.comparison.plots import draw
 from vision_lora.comparison.report import write_report
 from vision_lora.comparison.result import Result
 from vision_lora.comparison.stats import Interval
@@ -46,6 +47,20 @@ def test_plots_are_made_only_of_what_is_there(tmp_path: Path) -> None:
     write_report(result([]), nothing)
     assert "No run is finished" in (nothing / "compare.md").read_text()
     assert not list(nothing.glob("*.png"))
+
+
+def test_joint_methods_are_drawn_by_how_much_they_are_held(tmp_path: Path) -> None:
+    held = {"lora:joint": 0.43, "lora:joint:retain_weight=0.1": 0.35, "lora:joint:retain_weight=3": 0.44}
+    rows = [row(method, (0.4,), joint=True, kept=kept, to_best=None) for method, kept in held.items()]
+    rows += [row("full:joint", (0.38,), joint=True, kept=0.01), row("lora", (0.41,)), row("full", (0.41,))]
+    write_report(result(rows), tmp_path)
+    assert "(frontier.png)" in (tmp_path / "compare.md").read_text()
+    figure = draw(result(rows))["frontier"]
+    (axes,) = figure.axes
+    line = next(line for line in axes.lines if line.get_label() == "joint, by --retain-weight")
+    assert list(line.get_xdata()) == [0.35, 0.43, 0.44]
+    assert [text.get_text() for text in axes.texts] == ["0.1", "1, the default", "3"]
+    assert {"full:joint", "lora: two passes", "base"} < {line.get_label() for line in axes.lines}
 
 
 def test_markdown_has_every_method_with_its_numbers(folder: Path) -> None:

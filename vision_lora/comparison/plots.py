@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from vision_lora.comparison.methods import parse_methods
 from vision_lora.comparison.result import Result, Row
+from vision_lora.config import TrainConfig
 
 # Okabe & Ito 2008: told apart with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B5B95", "#000000")
@@ -27,6 +29,8 @@ def draw(result: Result) -> dict[str, Figure]:
         figures["accuracy_pictures"] = _by_pictures(result)
     if result.base_kept is not None:
         figures["retention"] = _retention(result)
+        if any(row.joint for row in result.of(result.largest)):
+            figures["frontier"] = _frontier(result)
     return figures
 
 
@@ -119,6 +123,45 @@ def _retention(result: Result) -> Figure:
     axes.tick_params(axis="y", length=0)
     _title(axes, "What is left of the base's own classes", "")
     return figure
+
+
+def _frontier(result: Result) -> Figure:
+    figure, axes = _figure("mAP50-95 of the base's own classes", "mAP50-95 of the new classes")
+    style, held = _styles(result), {}
+    for row in result.of(result.largest):
+        if row.kept is None:
+            continue
+        place = (row.kept, row.map50_95.mean)
+        weight = _held(row.method)
+        if weight is not None:
+            held[weight] = (place, style[row.method][0])
+            continue
+        colour, marker = style[row.method]
+        label = row.method if row.joint else f"{row.method}: two passes"
+        axes.plot(*place, color=colour, marker=marker, ms=10, lw=0, label=label)
+    weights = sorted(held)
+    if weights:
+        colour = held[weights[0]][1]
+        line = np.array([held[weight][0] for weight in weights])
+        axes.plot(line[:, 0], line[:, 1], color=colour, marker="o", ms=7, lw=2, label="joint, by --retain-weight")
+        for weight, place in zip(weights, line, strict=True):
+            chosen = weight == TrainConfig.retain_weight
+            axes.plot(*place, color=colour, marker="o", ms=15 if chosen else 0, mfc="none", mew=2)
+            text = f"{weight:g}, the default" if chosen else f"{weight:g}"
+            axes.annotate(text, place, (0, 12), textcoords="offset points", ha="center", color=colour)
+    axes.axvline(result.base_kept or 0, color=_GREY, ls="--", lw=1.2, label="base")
+    axes.margins(0.12, 0.2)
+    figure.legend(loc="outside lower center", frameon=False, ncols=4)
+    _title(axes, "New classes against old ones, in one detector", "")
+    return figure
+
+
+def _held(method: str) -> float | None:
+    """How strongly a joint adapter is held to the base; None for other methods."""
+    (parsed,) = parse_methods(method, (0.001,))
+    if not parsed.joint or parsed.options["method"] != "lora":
+        return None
+    return float(parsed.options.get("retain_weight", TrainConfig.retain_weight))
 
 
 def _figure(x: str, y: str, height: float = 4.4) -> tuple[Figure, Axes]:

@@ -19,6 +19,7 @@ CAPTIONS = {
     "accuracy_pictures": "Accuracy against training pictures",
     "learning_curves": "Learning curves",
     "retention": "What is left of the base's own classes",
+    "frontier": "New classes against old ones",
 }
 
 

@@ -24,6 +24,7 @@ from vision_lora.placement import Placement
 from vision_lora.training.probe import noise_batch, saved_mib
 
 CLASSES = 6
+NARROWER: tuple[Placement, ...] = ("deep", "neck", "head")  # than `all`
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: in
     """The merged network (the reference), the attached adapter, the bare base, and both passes by placement."""
     images, _ = noise_batch(imgsz, batch, CLASSES, seed)
     detectors = {name: adapted(model, rank, "lora", seed)[0] for name in ("merged", "attached", "both, all")}
-    for placement in ("deep", "neck"):
+    for placement in NARROWER:
         detectors[f"both, {placement}"] = adapted(model, rank, "lora", seed, placement)[0]
     detectors["base"] = Detector.load(model)
     detectors["merged"].merge()
@@ -130,7 +131,7 @@ def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[Detector, nn
     methods: dict[str, Callable[[], tuple[Detector, nn.Module]]] = {
         "full": lambda: _full(model),
         "lora": lambda: adapted(model, rank, "lora", 0),
-        "lora, deep": lambda: adapted(model, rank, "lora", 0, "deep"),
+        **{f"lora, {place}": partial(adapted, model, rank, placement=place) for place in NARROWER},
         "lora-fa": lambda: adapted(model, rank, "lora-fa", 0),
     }
     try:

@@ -18,22 +18,23 @@ from vision_lora.streaming.address import redact
 
 Config = TypeVar("Config")
 
+_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+
 
 class _Parser(ArgumentParser):
     """Raises instead of printing usage: a verb prints one line.
 
     Attributes:
-        words: by option, those that it takes; for options that take any of a few words.
+        expected: by option what it takes, in words.
     """
 
-    words: Mapping[str, tuple[str, ...]] = {}
+    expected: Mapping[str, str] = {}
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         line = " ".join(message.split())
         told = re.search(r'Parser key "(\w+)":.*(?:Got|Given) value: (.*)$', line)
-        if told and told[1] in self.words:
-            flag = told[1].replace("_", "-")
-            line = f"--{flag} {told[2]}: unknown; expected one of {', '.join(self.words[told[1]])}"
+        if told and told[1] in self.expected:
+            line = f"--{told[1].replace('_', '-')} {told[2]}: expected {self.expected[told[1]]}"
         raise ConfigError(line)
 
 
@@ -51,7 +52,7 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     parser = _Parser(prog=f"python -m vision_lora.{verb}", description=config.__doc__, exit_on_error=True)
     parser.add_argument("--config", action="config", help="YAML file with any of these options; later ones win")
     hints = get_type_hints(config)
-    parser.words = {name: words for name, hint in hints.items() if (words := _words(hint))}
+    parser.expected = {name: text for name, hint in hints.items() if (text := _expected(hint))}
     repeated = set[str]()
     for item in fields(config):  # type: ignore[arg-type]
         flag = "--" + item.name.replace("_", "-")
@@ -68,12 +69,14 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     return config(**{item.name: getattr(given, item.name) for item in fields(config)})  # type: ignore[arg-type]
 
 
-def _words(hint: Any) -> tuple[str, ...]:
-    """What a type of literal words takes, with None or without; none for other types."""
+def _expected(hint: Any) -> str:
+    """What values of a type look like, with None or without, in words; nothing for types that are not named here."""
     if get_origin(hint) is Literal:
-        return get_args(hint)
+        return f"one of {', '.join(get_args(hint))}"
+    if hint in _NUMBERS:
+        return _NUMBERS[hint]
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    return _words(kinds[0]) if len(kinds) == 1 else ()
+    return _expected(kinds[0]) if len(kinds) == 1 and type(None) in get_args(hint) else ""
 
 
 class _NoPasswords(logging.Filter):

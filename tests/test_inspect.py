@@ -31,6 +31,7 @@ def test_header_and_bars(file: Path, capsys: pytest.CaptureFixture[str]) -> None
     printed = capsys.readouterr().out
     assert "base         small.pt (small)" in printed
     assert "classes      3: scratch, dent, rolled-in scale" in printed
+    assert "pass         exact" in printed
     assert r'metrics      map50 0.1235, evil\u001b[2J "\u001b[2J", epochs 3' in printed
     assert "written      2026-01-02T03:04:05+00:00 by vision_lora 0.1.0" in printed
     assert "\x1b" not in printed
@@ -44,7 +45,7 @@ def test_header_and_bars(file: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_against_its_base(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = shared / "weights" / "yolo11n.pt"
     detector = YoloDetector.load(str(base))
-    adapter = new_adapter(detector, ["scratch"])
+    adapter = new_adapter(detector, ["scratch"], joint=True)
     delta = adapter.deltas["model.1.conv"]
     torch.nn.init.constant_(delta.get_parameter("gain"), 0.25)  # a quarter more of every weight
     save_adapter(adapter, tmp_path / "a.safetensors")
@@ -55,6 +56,7 @@ def test_against_its_base(shared: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert re.search(r"lora r8 +[\d,]+ +25\.0% +█{24}", lines["model.1.conv"])
     assert re.search(r"lora r8 +[\d,]+ +0\.0%", lines["model.3.conv"])
     assert "new rows" in lines["model.23.cv3.0.2"]
+    assert "pass         joint" in printed
     assert f"the adapter fits {base}" in printed
 
 

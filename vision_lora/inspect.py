@@ -29,6 +29,7 @@ def run(config: InspectConfig, console: Console) -> None:
         "base": f"{card.base} ({card.family})",
         "fingerprint": card.fingerprint,
         "classes": f"{len(card.names)}: {', '.join(card.names)}",
+        "pass": "joint: one for the base's classes and these" if adapter.joint else "exact: beside the base's own",
         "trained at": f"{card.imgsz} px",
         "alpha": f"{card.alpha:g}",
         "numbers": ", ".join(f"{count:,} {part}" for part, count in adapter.parameter_count().items() if count),

@@ -25,23 +25,21 @@ from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.demo.write import ensure_demo
 from vision_lora.datasets.leaves import leaves
 from vision_lora.datasets.loader import TrainLoader, eval_loader, train_loader
-from vision_lora.datasets.open import open_dataset, open_pictures
-from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample, own_size
-from vision_lora.datasets.split import split_dataset
-from vision_lora.datasets.tiles import cut_tiles
+from vision_lora.datasets.open import open_pictures
+from vision_lora.datasets.sample import Dataset, own_size
 from vision_lora.detectors.base import Detector
 from vision_lora.devices import make_fabric
-from vision_lora.errors import ConfigError, DataError
+from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.report import save_curves, save_prediction_grid
-from vision_lora.images import read_image
 from vision_lora.outputs import new_folder, write_json
 from vision_lora.placement import placement_for
 from vision_lora.training.budget import choose_layers
 from vision_lora.training.fit import Listener, Silent, fit
-from vision_lora.training.methods import TEACHER, make_learner
+from vision_lora.training.methods import TEACHER, Learner, make_learner
 from vision_lora.training.objective import Objective, Task
 from vision_lora.training.retain import Retaining, start_quietly
+from vision_lora.training.samples import open_samples
 
 LEAVES = 128  # drawn pictures that stand in where a joint run has none to replay
 
@@ -78,14 +76,15 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     fabric = make_fabric(config.device, config.precision, config.devices)
     fabric.launch()
     lightning_fabric.seed_everything(config.seed, verbose=False)
-    dataset, train_samples, val_samples, broken = _open(config)
+    opened = open_samples(config)
+    names = opened.dataset.names
     config = replace(
         config,
-        imgsz=config.imgsz or own_size(train_samples),
-        placement=config.placement or placement_for(len(train_samples)),
+        imgsz=config.imgsz or own_size(opened.train),
+        placement=config.placement or placement_for(len(opened.train)),
     )
     batches = train_loader(
-        train_samples,
+        opened.train,
         config.imgsz,
         config.batch,
         recipe=recipe,
@@ -97,20 +96,14 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         pin_memory=fabric.device.type == "cuda",
         shard=(fabric.global_rank, fabric.world_size),
     )
-    layers = None if config.budget is None else choose_layers(config, dataset.names, batches, fabric.device)
-    learner = make_learner(config, dataset.names, fabric.broadcast(layers))
-    detector, adapter, mode = learner.detector, learner.adapter, learner.mode
-    objective: Objective = Task(detector, len(detector.names) - len(dataset.names) if adapter is None else 0)
-    if config.joint and adapter is not None:
-        replay = _replay_loader(config, len(batches), fabric)
-        teacher = None if config.on is None else TEACHER
-        if teacher is None and out is None:  # a run that goes on has its factors already
-            start_quietly(detector, adapter, replay, batches)
-        objective = Retaining(detector, replay, config.retain_weight, teacher)
-    val_batches = eval_loader(val_samples, config.imgsz, config.batch)
+    layers = None if config.budget is None else choose_layers(config, names, batches, fabric.device)
+    learner = make_learner(config, names, fabric.broadcast(layers))
+    detector, adapter = learner.detector, learner.adapter
+    objective = _objective(config, learner, names, batches, fabric, resumed=out is not None)
+    val_batches = eval_loader(opened.val, config.imgsz, config.batch)
     if fabric.is_global_zero:
         out = out or _begin(config)
-        audience.started(learner.plan, learner.counts, learner.total, dataset, out)
+        audience.started(learner.plan, learner.counts, learner.total, opened.dataset, out)
     out = fabric.broadcast(out)
     assert out is not None
 
@@ -125,7 +118,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
             detector.save_checkpoint(files[name])
 
     def validate() -> tuple[float, float]:
-        result, _ = measure(detector, val_batches, val_samples, dataset.names, mode=mode)
+        result, _ = measure(detector, val_batches, opened.val, names, mode=learner.mode)
         return result.map50_95, result.map50
 
     state_file = out / "state.pt"
@@ -143,17 +136,11 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         return None
 
     # What is reported is what the file gives, not what happens to be in memory.
-    if adapter is not None:
-        detector.adapters.detach()
-        adapter = load_adapter(files["best"]).to(detector.device)
-        detector.attach(adapter)
-    else:
-        detector = Detector.load(str(files["best"]))
-        detector.to(fabric.device)
-    result, found = measure(detector, val_batches, val_samples, dataset.names, mode=mode)
-    if adapter is not None:
+    trained = _reopened(learner, files["best"], fabric.device)
+    result, found = measure(trained, val_batches, opened.val, names, mode=learner.mode)
+    if trained.adapter is not None:
         metrics = {"split": "val", "map50_95": result.map50_95, "map50": result.map50, "epochs": len(history.rows)}
-        save_adapter(_stamped(adapter, metrics), files["best"])
+        save_adapter(_stamped(trained.adapter, metrics), files["best"])
     values = {
         **result.to_json(),
         "split": "val",
@@ -168,11 +155,11 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         "seconds_per_step": history.seconds_per_step,
         "images_per_second": history.rows[-1]["images_per_second"],
         "peak_memory_mib": _peak_memory_mib(fabric.device),
-        "base": detector.base if adapter else Path(config.model).name,
+        "base": detector.base if adapter is not None else Path(config.model).name,
         "base_fingerprint": learner.base,
-        "names": list(dataset.names),
-        "images": {"train": len(train_samples), "val": len(val_samples)},
-        "skipped": [str(problem) for problem in (*dataset.problems, *batches.problems, *broken)],
+        "names": list(names),
+        "images": {"train": len(opened.train), "val": len(opened.val)},
+        "skipped": [str(problem) for problem in (*opened.problems, *batches.problems)],
         "lr": config.lr,
         "imgsz": config.imgsz,
         "seed": config.seed,
@@ -183,9 +170,43 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     write_json(out / "summary.json", values)
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
-    save_prediction_grid(out / "predictions.png", val_samples, found, dataset.names)
+    save_prediction_grid(out / "predictions.png", opened.val, found, names)
     state_file.unlink()  # only an interrupted run has something to resume
     return Summary(out, files["best"], values)
+
+
+def _objective(
+    config: TrainConfig,
+    learner: Learner,
+    names: Sequence[str],
+    batches: TrainLoader,
+    fabric: Fabric,
+    *,
+    resumed: bool,
+) -> Objective:
+    """What training makes small: the task's losses, in a joint run with the distance from the teacher."""
+    detector, adapter = learner.detector, learner.adapter
+    if adapter is None:
+        return Task(detector, len(detector.names) - len(names))
+    if not config.joint:
+        return Task(detector, 0)
+    replay = _replay_loader(config, len(batches), fabric)
+    teacher = None if config.on is None else TEACHER
+    if teacher is None and not resumed:  # a run that goes on has its factors already
+        start_quietly(detector, adapter, replay, batches)
+    return Retaining(detector, replay, config.retain_weight, teacher)
+
+
+def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
+    """The detector with what was written to a file in place of what was trained."""
+    if learner.adapter is None:
+        detector = Detector.load(str(file))
+        detector.to(device)
+        return detector
+    detector = learner.detector
+    detector.adapters.detach()
+    detector.attach(load_adapter(file).to(device))
+    return detector
 
 
 def _replay_loader(config: TrainConfig, steps: int, fabric: Fabric) -> TrainLoader:
@@ -225,50 +246,6 @@ def _begin(config: TrainConfig) -> Path:
         state.unlink(missing_ok=True)
     write_json(file, options)
     return out
-
-
-def _open(config: TrainConfig) -> tuple[Dataset, list[Sample], list[Sample], list[Problem]]:
-    """The dataset, its pictures to train and to validate on, and the val pictures that cannot be read."""
-    dataset = open_dataset(config.data, strict=config.strict)
-    if config.classes is not None:
-        dataset = dataset.only(config.classes.split(","))
-    if dataset.splits.get("train") and not dataset.splits.get("val"):
-        dataset = split_dataset(dataset, {"train": 0.8, "val": 0.2}, seed=config.seed)
-    train_samples = _split(dataset, "train")
-    val_samples, broken = _readable(_split(dataset, "val"), strict=config.strict)
-    if config.tile:
-        train_samples = cut_tiles(train_samples, config.tile, config.overlap)
-        val_samples = cut_tiles(val_samples, config.tile, config.overlap)
-    return dataset, train_samples, val_samples, broken
-
-
-def _split(dataset: Dataset, name: str) -> list[Sample]:
-    if not dataset.splits.get(name):
-        there = ", ".join(dataset.splits) or "none"
-        raise DataError(f"{dataset.source}: no {name} split (there: {there}); training needs train and val")
-    return dataset.splits[name]
-
-
-def _readable(samples: Sequence[Sample], *, strict: bool) -> tuple[list[Sample], list[Problem]]:
-    """The samples whose picture can be decoded, so that no validation stops a long training; and the others."""
-    readable, problems = [], Problems(strict=strict)
-    for sample in samples:
-        error = _reading_error(sample.path)
-        if error is None:
-            readable.append(sample)
-        else:
-            problems.add(sample.path, "", error, "a whole picture")
-    if not readable:
-        raise DataError(f"none of the {len(samples)} val pictures can be read; the first: {problems.found[0]}")
-    return readable, problems.found
-
-
-def _reading_error(path: Path) -> str | None:
-    try:
-        read_image(path)
-    except DataError as error:
-        return str(error)
-    return None
 
 
 def _file_name(name: str, method: str) -> str:

@@ -1,0 +1,80 @@
+"""The pictures of a training run: from its options to the samples that it learns from and is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_lora.config import TrainConfig
+from vision_lora.datasets.open import open_dataset
+from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
+from vision_lora.datasets.split import split_dataset
+from vision_lora.datasets.tiles import cut_tiles
+from vision_lora.errors import DataError
+from vision_lora.images import read_image
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a run trains and validates on.
+
+    Attributes:
+        dataset: with the classes to learn.
+        train: its samples to learn from.
+        val: those to be measured on, all of them readable.
+        problems: labels and val pictures that were skipped.
+    """
+
+    dataset: Dataset
+    train: list[Sample]
+    val: list[Sample]
+    problems: list[Problem]
+
+
+def open_samples(config: TrainConfig) -> Opened:
+    """Open a run's dataset; one without val is divided, large frames are cut into tiles.
+
+    Raises:
+        DataError: no dataset, a split that is missing, or no val picture that can be read.
+    """
+    dataset = open_dataset(config.data, strict=config.strict)
+    if config.classes is not None:
+        dataset = dataset.only(config.classes.split(","))
+    if dataset.splits.get("train") and not dataset.splits.get("val"):
+        dataset = split_dataset(dataset, {"train": 0.8, "val": 0.2}, seed=config.seed)
+    train_samples = _split(dataset, "train")
+    val_samples, broken = _readable(_split(dataset, "val"), strict=config.strict)
+    if config.tile:
+        train_samples = cut_tiles(train_samples, config.tile, config.overlap)
+        val_samples = cut_tiles(val_samples, config.tile, config.overlap)
+    return Opened(dataset, train_samples, val_samples, [*dataset.problems, *broken])
+
+
+def _split(dataset: Dataset, name: str) -> list[Sample]:
+    if not dataset.splits.get(name):
+        there = ", ".join(dataset.splits) or "none"
+        raise DataError(f"{dataset.source}: no {name} split (there: {there}); training needs train and val")
+    return dataset.splits[name]
+
+
+def _readable(samples: Sequence[Sample], *, strict: bool) -> tuple[list[Sample], list[Problem]]:
+    """The samples whose picture can be decoded, so that no validation stops a long training; and the others."""
+    readable, problems = [], Problems(strict=strict)
+    for sample in samples:
+        error = _reading_error(sample.path)
+        if error is None:
+            readable.append(sample)
+        else:
+            problems.add(sample.path, "", error, "a whole picture")
+    if not readable:
+        raise DataError(f"none of the {len(samples)} val pictures can be read; the first: {problems.found[0]}")
+    return readable, problems.found
+
+
+def _reading_error(path: Path) -> str | None:
+    try:
+        read_image(path)
+    except DataError as error:
+        return str(error)
+    return None

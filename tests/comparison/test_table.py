@@ -28,16 +28,21 @@ def test_tables_are_printed(kept: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "Take lora" in text
 
 
-def test_tables_are_put_between_the_marks_and_nothing_else_changes(kept: Path, tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- compare -->\nold\n<!-- /compare -->\nbelow\n")
-    assert main([str(kept), str(kept), "--into", str(readme)]) == 0
+def test_tables_are_put_between_their_marks_and_nothing_else_changes(kept: Path, tmp_path: Path) -> None:
+    readme, other = tmp_path / "README.md", tmp_path / "other.json"
+    other.write_bytes(kept.read_bytes())
+    readme.write_text(
+        "above\n<!-- compare other -->\nold\n<!-- /compare -->\nbetween\n"
+        "<!-- compare compare -->\n<!-- /compare -->\nbelow\n"
+    )
+    assert main([str(kept), str(other), "--into", str(readme)]) == 0
     once = readme.read_text()
-    assert once.startswith("above\n<!-- compare -->\n**steel")
+    assert once.startswith("above\n<!-- compare other -->\n**steel")
+    assert "\n<!-- /compare -->\nbetween\n<!-- compare compare -->\n**steel" in once
     assert once.endswith("\n<!-- /compare -->\nbelow\n")
     assert "old" not in once
     assert once.count("**steel") == 2
-    assert main(["--into", str(readme), str(kept), str(kept)]) == 0
+    assert main(["--into", str(readme), str(other), str(kept)]) == 0
     assert readme.read_text() == once
 
 
@@ -45,7 +50,7 @@ def test_mistakes_are_one_line_and_change_nothing(
     kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     readme, other = tmp_path / "README.md", tmp_path / "other.json"
-    readme.write_text("no marks")
+    readme.write_text(text := "<!-- compare compare --> no end <!-- compare other --><!-- /compare -->")
     other.write_text("{}")
     for words, message in (
         ([], "expected RESULT.json"),
@@ -53,11 +58,11 @@ def test_mistakes_are_one_line_and_change_nothing(
         ([str(kept), "--into"], "expected RESULT.json"),
         ([str(tmp_path / "gone.json")], "gone.json: no result of a comparison"),
         ([str(other)], "other.json: no result of a comparison"),
-        ([str(kept), "--into", str(readme)], "expected the marks"),
+        ([str(kept), "--into", str(readme)], "expected the marks <!-- compare compare --> and <!-- /compare -->"),
         ([str(kept), "--into", str(tmp_path / "gone.md")], "gone.md: cannot be read"),
     ):
         assert main(words) == 2, words
         errors = capsys.readouterr().err.splitlines()
         assert len(errors) == 1
         assert message in errors[0]
-    assert readme.read_text() == "no marks"
+    assert readme.read_text() == text

@@ -1,10 +1,13 @@
-"""Kept results as tables: `python -m vision_lora.comparison.table RESULT.json ... [--into README.md]`."""
+"""Kept results as tables: `python -m vision_lora.comparison.table RESULT.json ... [--into README.md]`.
+
+A table of `NAME.json` goes between the marks `<!-- compare NAME -->` and `<!-- /compare -->`.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vision_lora.cli import make_console
@@ -14,7 +17,7 @@ from vision_lora.comparison.notes import notes
 from vision_lora.comparison.result import Result
 from vision_lora.errors import DataError, VisionLoraError
 
-BEGIN, END = "<!-- compare -->", "<!-- /compare -->"
+END = "<!-- /compare -->"
 
 
 def read_result(path: Path) -> Result:
@@ -35,21 +38,24 @@ def section(result: Result) -> str:
     return "\n\n".join(_parts(result))
 
 
-def put_into(file: Path, text: str) -> None:
-    """Replace what stands between the marks of a Markdown file.
+def put_into(file: Path, sections: Mapping[str, str]) -> None:
+    """Replace what stands between the marks of each name in a Markdown file.
 
     Raises:
-        DataError: the file cannot be read, or does not have both marks once.
+        DataError: the file cannot be read, or a name's marks are not there once; it is as it was then.
     """
     try:
-        old = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
-        raise DataError(f"{file}: expected the marks {BEGIN} and {END}, each once, in this order")
-    before, _, rest = old.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    file.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    for name, section in sections.items():
+        begin = f"<!-- compare {name} -->"
+        before, mark, rest = text.partition(begin)
+        old, end, after = rest.partition(END)
+        if not mark or not end or begin in rest or "<!-- compare " in old:
+            raise DataError(f"{file}: expected the marks {begin} and {END}, once, in this order")
+        text = f"{before}{begin}\n{section}\n{END}{after}"
+    file.write_text(text, encoding="utf-8")
 
 
 def _parts(result: Result) -> Iterator[str]:
@@ -73,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not words or any(word.startswith("-") for word in words):
             raise DataError("expected RESULT.json ... [--into FILE.md]")
-        text = "\n\n".join(section(read_result(Path(word))) for word in words)
+        sections = {Path(word).stem: section(read_result(Path(word))) for word in words}
         if target is not None:
-            put_into(target, text)
+            put_into(target, sections)
         else:
-            console.print(text, markup=False)
+            console.print("\n\n".join(sections.values()), markup=False)
     except VisionLoraError as error:
         make_console(stderr=True).print(f"error: {error}", markup=False)
         return 2

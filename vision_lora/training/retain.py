@@ -14,9 +14,8 @@ from torch import Tensor
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.quiet import quiet_start
-from vision_lora.datasets.loader import Batch
+from vision_lora.datasets.loader import Batch, TrainLoader
 from vision_lora.detectors.base import Detector
-from vision_lora.training.replay import Replay
 
 # How much the old classes' scores count on the pictures to learn from. Features and boxes have to change there; scores
 # only must not rise where a defect looks like something.
@@ -24,16 +23,15 @@ ON_DEFECTS = 0.1
 START = 6  # batches that a quiet start listens to
 
 
-def start_quietly(detector: Detector, adapter: Adapter, replay: Replay, batches: Iterable[Batch]) -> None:
+def start_quietly(detector: Detector, adapter: Adapter, replay: TrainLoader, batches: Iterable[Batch]) -> None:
     """Set the adapter's A so that it changes the pictures to learn from first, see `quiet_start`."""
 
-    def pictures(source: Iterable[Tensor]) -> Iterator[Tensor]:
-        return (detector.prepare(images.to(detector.device)) for images in islice(source, START))
+    def pictures(source: Iterable[Batch]) -> Iterator[Tensor]:
+        return (detector.prepare(batch.images.to(detector.device)) for batch in islice(source, START))
 
     with detector.pass_with(None):
         detector.network.eval()
-        new = (batch.images for batch in batches)
-        quiet_start(detector.network, adapter, pictures(replay), pictures(new), detector.network)
+        quiet_start(detector.network, adapter, pictures(replay), pictures(batches), detector.network)
 
 
 class Retaining:
@@ -46,12 +44,12 @@ class Retaining:
         teacher: attached adapter that training goes on from, or None for the base.
     """
 
-    def __init__(self, detector: Detector, replay: Replay, weight: float, teacher: str | None) -> None:
+    def __init__(self, detector: Detector, replay: TrainLoader, weight: float, teacher: str | None) -> None:
         self.detector = detector
         self.replay = replay
         self.weight = weight
         self.teacher = teacher
-        self._pictures: Iterator[Tensor] = iter(())
+        self._pictures: Iterator[Batch] = iter(())
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """See `Objective`."""
@@ -61,7 +59,7 @@ class Retaining:
 
     def __call__(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """See `Objective`; `retain` is the distance."""
-        replay = next(self._pictures).to(images.device)
+        replay = next(self._pictures).images.to(images.device)
         prepare = self.detector.prepare
         losses, here = self.detector.retaining_losses(prepare(images), targets, self.teacher)
         _, there = self.detector.retaining_losses(prepare(replay), None, self.teacher)

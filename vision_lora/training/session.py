@@ -23,7 +23,9 @@ from vision_lora.adapters.plan import Plan
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.demo.write import ensure_demo
+from vision_lora.datasets.leaves import leaves
 from vision_lora.datasets.loader import TrainLoader, eval_loader, train_loader
+from vision_lora.datasets.open import open_pictures
 from vision_lora.datasets.sample import Dataset, own_size
 from vision_lora.detectors.base import Detector
 from vision_lora.devices import make_fabric
@@ -36,9 +38,10 @@ from vision_lora.training.budget import choose_layers
 from vision_lora.training.fit import Listener, Silent, fit
 from vision_lora.training.methods import TEACHER, Learner, make_learner
 from vision_lora.training.objective import Objective, Task
-from vision_lora.training.replay import open_replay
 from vision_lora.training.retain import Retaining, start_quietly
 from vision_lora.training.samples import open_samples
+
+LEAVES = 128  # drawn pictures that stand in where a joint run has none to replay
 
 
 class Audience(Listener, Protocol):
@@ -187,7 +190,7 @@ def _objective(
         return Task(detector, len(detector.names) - len(names))
     if not config.joint:
         return Task(detector, 0)
-    replay = open_replay(config, detector.side, len(batches), fabric)
+    replay = _replay_loader(config, len(batches), fabric)
     teacher = None if config.on is None else TEACHER
     if teacher is None and not resumed:  # a run that goes on has its factors already
         start_quietly(detector, adapter, replay, batches)
@@ -204,6 +207,23 @@ def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
     detector.adapters.detach()
     detector.attach(load_adapter(file).to(device))
     return detector
+
+
+def _replay_loader(config: TrainConfig, steps: int, fabric: Fabric) -> TrainLoader:
+    """Pictures that show what has to be kept, or for want of any dead leaves; as many batches as training has."""
+    samples = leaves(LEAVES, config.imgsz, config.seed) if config.replay is None else open_pictures(config.replay)
+    batch = max(config.devices, config.batch // 2)
+    return train_loader(
+        samples,
+        config.imgsz,
+        batch,
+        recipe=load_recipe("replay"),
+        seed=config.seed + 1,
+        workers=config.workers,
+        min_draws=steps * batch,
+        pin_memory=fabric.device.type == "cuda",
+        shard=(fabric.global_rank, fabric.world_size),
+    )
 
 
 def _resumed(config: TrainConfig) -> tuple[TrainConfig, Path]:

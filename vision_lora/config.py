@@ -12,6 +12,7 @@ from vision_lora.placement import MANY, Placement
 
 Method = Literal["lora", "full", "freeze", "head"]
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
+Start = Literal["quiet", "random"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ExportFormat = Literal["pt", "onnx", "openvino"]
@@ -38,6 +39,9 @@ class TrainConfig(Options):
     alpha: float | None = option(None, "numerator of the factor before the low-rank part; default: the factor is 8")
     variant: Variant = option(
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
+    )
+    start: Start = option(
+        "quiet", "factor A at the start: quiet hears what sets the new pictures apart from everyday ones; or random"
     )
     placement: Placement | None = option(
         None, f"{PLACED}; default: deep with fewer than {MANY} training pictures, else all"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from vision_lora.config import TrainConfig, Variant
+from vision_lora.config import Start, TrainConfig, Variant
 from vision_lora.errors import ConfigError
 from vision_lora.placement import Placement
 
@@ -23,7 +23,7 @@ NAMES: dict[str, dict[str, Any]] = {
 }
 _LOOP = ("weight_decay", "warmup", "ema", "clip")
 _OPTIONS: dict[str, tuple[str, ...]] = {
-    "lora": (*_LOOP, "rank", "alpha", "variant", "placement", "lora_plus", "budget", "joint", "retain_weight"),
+    "lora": (*_LOOP, "rank", "alpha", "variant", "start", "placement", "lora_plus", "budget", "joint", "retain_weight"),
     "ssf": (*_LOOP, "placement", "budget", "joint", "retain_weight"),
     "full": (*_LOOP, "joint"),
     "freeze": (*_LOOP, "joint"),
@@ -31,7 +31,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "peft": (*_LOOP, "rank"),
     "ultralytics": (),
 }
-_WORDS = {"variant": get_args(Variant), "placement": get_args(Placement)}
+_WORDS = {"variant": get_args(Variant), "start": get_args(Start), "placement": get_args(Placement)}
 
 
 @dataclass(frozen=True)

@@ -6,32 +6,17 @@ Learning without Forgetting (Li & Hoiem 2016, eq. 4) for dense detectors, with f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.quiet import quiet_start
 from vision_lora.datasets.loader import Batch, TrainLoader
 from vision_lora.detectors.base import Detector
 
 # How much the old classes' scores count on the pictures to learn from. Features and boxes have to change there; scores
 # only must not rise where a defect looks like something.
 ON_DEFECTS = 0.1
-START = 6  # batches that a quiet start listens to
-
-
-def start_quietly(detector: Detector, adapter: Adapter, replay: TrainLoader, batches: Iterable[Batch]) -> None:
-    """Set the adapter's A so that it changes the pictures to learn from first, see `quiet_start`."""
-
-    def pictures(source: Iterable[Batch]) -> Iterator[Tensor]:
-        return (detector.prepare(batch.images.to(detector.device)) for batch in islice(source, START))
-
-    with detector.pass_with(None):
-        detector.network.eval()
-        quiet_start(detector.network, adapter, pictures(replay), pictures(batches), detector.network)
 
 
 class Retaining:

@@ -38,8 +38,9 @@ from vision_lora.training.budget import choose_layers
 from vision_lora.training.fit import Listener, Silent, fit
 from vision_lora.training.methods import TEACHER, Learner, make_learner
 from vision_lora.training.objective import Objective, Task
-from vision_lora.training.retain import Retaining, start_quietly
+from vision_lora.training.retain import Retaining
 from vision_lora.training.samples import open_samples
+from vision_lora.training.start import start_quietly
 
 LEAVES = 128  # drawn pictures that stand in where a joint run has none to replay
 
@@ -99,13 +100,15 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     layers = None if config.budget is None else choose_layers(config, names, batches, fabric.device)
     learner = make_learner(config, names, fabric.broadcast(layers))
     detector, adapter = learner.detector, learner.adapter
-    objective = _objective(config, learner, names, batches, fabric, resumed=out is not None)
+    replay = None if adapter is None else _replay_loader(config, len(batches), fabric)
     val_batches = eval_loader(opened.val, config.imgsz, config.batch)
     if fabric.is_global_zero:
         out = out or _begin(config)
         audience.started(learner.plan, learner.counts, learner.total, opened.dataset, out)
     out = fabric.broadcast(out)
     assert out is not None
+    state_file = out / "state.pt"
+    objective = _objective(config, learner, names, batches, replay, resumed=state_file.exists())
 
     files = {name: out / _file_name(name, config.method) for name in ("best", "last")}
 
@@ -121,7 +124,6 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         result, _ = measure(detector, val_batches, opened.val, names, mode=learner.mode)
         return result.map50_95, result.map50
 
-    state_file = out / "state.pt"
     try:
         listener = audience if fabric.is_global_zero else Silent()
         history = fit(
@@ -180,21 +182,19 @@ def _objective(
     learner: Learner,
     names: Sequence[str],
     batches: TrainLoader,
-    fabric: Fabric,
+    replay: TrainLoader | None,
     *,
     resumed: bool,
 ) -> Objective:
     """What training makes small: the task's losses, in a joint run with the distance from the teacher."""
     detector, adapter = learner.detector, learner.adapter
-    if adapter is None:
+    if adapter is None or replay is None:
         return Task(detector, len(detector.names) - len(names))
+    if config.start == "quiet" and config.on is None and not resumed:  # one that goes on has its factors already
+        start_quietly(detector, adapter, replay, batches)
     if not config.joint:
         return Task(detector, 0)
-    replay = _replay_loader(config, len(batches), fabric)
-    teacher = None if config.on is None else TEACHER
-    if teacher is None and not resumed:  # a run that goes on has its factors already
-        start_quietly(detector, adapter, replay, batches)
-    return Retaining(detector, replay, config.retain_weight, teacher)
+    return Retaining(detector, replay, config.retain_weight, None if config.on is None else TEACHER)
 
 
 def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:

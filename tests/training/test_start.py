@@ -1,0 +1,62 @@
+"""A quiet start: training begins where new pictures differ from everyday ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.runs import options
+from vision_lora.adapters.adapter import Adapter
+from vision_lora.adapters.deltas import LowRank
+from vision_lora.adapters.file import load_adapter
+from vision_lora.datasets.leaves import leaves
+from vision_lora.datasets.loader import Batch, eval_loader
+from vision_lora.datasets.open import open_dataset
+from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.train import main as train
+from vision_lora.training.start import start_quietly
+
+SITE = "model.4.cv1.conv"  # a 1x1 convolution: its columns are its channels
+
+
+def test_the_adapter_hears_steel_more_than_anything_else(shared: Path, few: Path) -> None:
+    steel = eval_loader(open_dataset(few).splits["train"][:16], 128, 8)
+    others = eval_loader(leaves(16, 128, seed=0), 128, 8)
+    detector = YoloDetector.load(str(shared / "weights" / "yolo11n.pt"))
+    torch.manual_seed(0)
+    adapter = new_adapter(detector, ["scratch"])
+    detector.attach(adapter)
+    before = _heard(detector, adapter, steel) / _heard(detector, adapter, others)
+    start_quietly(detector, adapter, others, steel)
+    after = _heard(detector, adapter, steel) / _heard(detector, adapter, others)
+    assert after > 3 * before
+
+
+def _heard(detector: YoloDetector, adapter: Adapter, batches: Iterable[Batch]) -> float:
+    """Mean square of what A makes of a layer's input in the base pass."""
+    values = []
+
+    def listen(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        values.append((adapter.deltas[SITE].get_parameter("down") @ args[0].flatten(2)).square().mean().item())
+
+    handle = detector.network.get_submodule(SITE).register_forward_pre_hook(listen)
+    for batch in batches:
+        detector.detect(batch.images, mode="general")
+    handle.remove()
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("variant", ["lora-fa", "ssf"])
+def test_every_kind_of_adapter_trains_from_it(shared: Path, few: Path, tmp_path: Path, variant: str) -> None:
+    """What has no factors has nothing to set; a frozen factor stays as it was set."""
+    downs = []
+    for start in ("quiet", "random"):
+        out = tmp_path / start
+        assert train(options(shared, few, out, epochs=1, variant=variant, start=start)) == 0
+        delta = load_adapter(out / "last.safetensors").deltas[SITE]
+        downs.append(delta.get_parameter("down") if isinstance(delta, LowRank) else torch.zeros(1))
+    assert torch.equal(*downs) == (variant == "ssf")

@@ -1,0 +1,37 @@
+"""Where an adapter's training starts: factor A looks at what sets the new pictures apart from everyday ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from torch import Tensor
+
+from vision_lora.adapters.adapter import Adapter
+from vision_lora.adapters.quiet import quiet_start
+from vision_lora.datasets.loader import Batch
+from vision_lora.detectors.base import Detector
+
+BATCHES = 6  # of either kind that are looked at
+
+
+def start_quietly(detector: Detector, adapter: Adapter, everyday: Iterable[Batch], new: Iterable[Batch]) -> None:
+    """Set the adapter's A, see `quiet_start`; the first batches of either kind are looked at.
+
+    Args:
+        detector: with the adapter attached.
+        adapter: untrained.
+        everyday: pictures of anything but the new classes.
+        new: pictures to learn from.
+    """
+
+    def pictures(source: Iterable[Batch]) -> list[Tensor]:
+        return [batch.images.to(detector.device) for batch in islice(source, BATCHES)]
+
+    quiet_start(
+        detector.network,
+        adapter,
+        pictures(everyday),
+        pictures(new),
+        lambda images: detector.detect(images, mode="general"),
+    )

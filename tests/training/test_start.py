@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.detectors.build import MAKERS, NAMES, make, pictures
 from tests.runs import options
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.deltas import LowRank
@@ -34,6 +36,24 @@ def test_the_adapter_hears_steel_more_than_anything_else(shared: Path, few: Path
     start_quietly(detector, adapter, others, steel)
     after = _heard(detector, adapter, steel) / _heard(detector, adapter, others)
     assert after > 3 * before
+
+
+@pytest.mark.parametrize("key", MAKERS)
+def test_every_family_starts_quietly(key: str) -> None:
+    """Whatever its layers are given, lists of pictures, tokens or proposals: A changes, and is as long as it was."""
+    detector = make(key)
+    adapter = new_adapter(detector, NAMES, rank=2, imgsz=128)
+    detector.attach(adapter)
+    factors = {site: delta.down for site, delta in adapter.deltas.items() if isinstance(delta, LowRank)}
+    before = {site: down.detach().clone() for site, down in factors.items()}
+    images, _ = pictures(2)
+    batch = Batch(images, torch.zeros(0, 6), torch.ones(2), torch.zeros(2, 2), torch.arange(2))
+    start_quietly(detector, adapter, [replace(batch, images=images.flip(1))], [batch])
+    changed = [site for site, down in factors.items() if not torch.equal(down, before[site])]
+    assert len(changed) > len(factors) / 2
+    for site, down in factors.items():
+        assert down.norm(dim=1).mean().item() == pytest.approx(before[site].norm(dim=1).mean().item(), rel=1e-3)
+    assert torch.stack(list(detector.losses(*pictures(2)).values())).sum().isfinite()
 
 
 def _heard(detector: YoloDetector, adapter: Adapter, batches: Iterable[Batch]) -> float:

@@ -14,7 +14,6 @@ def options(shared: Path, dataset: Path, out: Path, **more: object) -> list[str]
         "batch": 8,
         "draws": 0,
         "out": out,
-        "start": "random",  # seconds faster
     }
     given |= {"workers": 0, "precision": "fp32", "device": "cpu", **more}
     return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]

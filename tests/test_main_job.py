@@ -34,7 +34,7 @@ from vision_lora.train import main as train
 @pytest.fixture(scope="module")
 def run(shared: Path, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "train"
-    assert train(options(shared, few, out, lr=0.005, start="quiet")) == 0
+    assert train(options(shared, few, out, lr=0.005)) == 0
     return out
 
 
@@ -146,7 +146,7 @@ def test_a_small_set_is_drawn_several_times(shared: Path, few: Path, tmp_path: P
 
 
 def test_same_seed_same_adapter(run: Path, shared: Path, few: Path, tmp_path: Path) -> None:
-    assert train(options(shared, few, tmp_path / "again", lr=0.005, start="quiet")) == 0
+    assert train(options(shared, few, tmp_path / "again", lr=0.005)) == 0
     first, second = (load_adapter(out / "adapter.safetensors").state_dict() for out in (run, tmp_path / "again"))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -227,7 +227,7 @@ def test_the_same_command_with_exist_ok_added_loses_no_epoch(
     shared: Path, few: Path, tmp_path: Path, cut_off: list[int]
 ) -> None:
     out = tmp_path / "cut"
-    command = options(shared, few, out, epochs=3, start="quiet")
+    command = options(shared, few, out, epochs=3)
     assert train(command) == 130
     assert train([*command, "--exist-ok"]) == 130
     assert cut_off == [1, 2]
@@ -238,7 +238,7 @@ def test_a_resumed_run_of_an_older_version_loses_no_epoch(
 ) -> None:
     """Its options lack one that has come since."""
     out = tmp_path / "cut"
-    assert train(options(shared, few, out, epochs=3, start="quiet")) == 130
+    assert train(options(shared, few, out, epochs=3)) == 130
     written = json.loads((out / "config.json").read_text())
     del written["grow"]
     (out / "config.json").write_text(json.dumps(written))

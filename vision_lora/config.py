@@ -40,8 +40,10 @@ class TrainConfig(Options):
     variant: Variant = option(
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
     )
-    start: Start = option(
-        "quiet", "factor A at the start: quiet hears what sets the new pictures apart from everyday ones; or random"
+    start: Start | None = option(
+        None,
+        "factor A at the start: random; quiet hears what sets the new pictures apart from everyday ones; default: "
+        "quiet in a joint pass, else random",
     )
     placement: Placement | None = option(
         None, f"{PLACED}; default: deep with fewer than {MANY} training pictures, else all"

@@ -25,7 +25,7 @@ def replay(shared: Path) -> Path:
 @pytest.fixture(scope="module")
 def first(shared: Path, few: Path, replay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("joint") / "first"
-    assert train([*options(shared, few, out, epochs=2, replay=replay, start="quiet"), "--joint"]) == 0
+    assert train([*options(shared, few, out, epochs=2, replay=replay), "--joint"]) == 0
     return out
 
 
@@ -46,7 +46,7 @@ def test_a_larger_weight_keeps_the_old_classes_closer(shared: Path, few: Path, r
         out = tmp_path / str(weight)
         given = options(shared, few, out, epochs=1, replay=replay, retain_weight=weight, draws=160, ema=0.5, lr=0.003)
         # With so few pictures the early layers would be left alone, and little would move at any weight.
-        given += ["--placement", "all", "--start", "quiet"]
+        given += ["--placement", "all"]
         assert train([*given, "--joint"]) == 0
         detector = YoloDetector.load(str(shared / "weights" / "yolo11n.pt"))
         detector.attach(load_adapter(out / "last.safetensors"))

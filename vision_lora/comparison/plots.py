@@ -148,7 +148,7 @@ def _frontier(result: Result) -> Figure:
             chosen = weight == TrainConfig.retain_weight
             axes.plot(*place, color=colour, marker="o", ms=15 if chosen else 0, mfc="none", mew=2)
             text = f"{weight:g}, the default" if chosen else f"{weight:g}"
-            axes.annotate(text, place, (0, 12), textcoords="offset points", ha="center", color=colour)
+            axes.annotate(text, place, (-12, -16), textcoords="offset points", ha="right", color=colour)
     axes.axvline(result.base_kept or 0, color=_GREY, ls="--", lw=1.2, label="base")
     axes.margins(0.12, 0.2)
     figure.legend(loc="outside lower center", frameon=False, ncols=4)

@@ -190,7 +190,8 @@ def _objective(
     detector, adapter = learner.detector, learner.adapter
     if adapter is None or replay is None:
         return Task(detector, len(detector.names) - len(names))
-    if config.start == "quiet" and config.on is None and not resumed:  # one that goes on has its factors already
+    start = config.start or ("quiet" if config.joint else "random")
+    if start == "quiet" and config.on is None and not resumed:  # one that goes on has its factors already
         start_quietly(detector, adapter, replay, batches)
     if not config.joint:
         return Task(detector, 0)

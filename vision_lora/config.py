@@ -101,11 +101,21 @@ class TrainConfig(Options):
             demand(self.budget is None, "budget", self.budget, "--method lora, which chooses layers")
             demand(self.replay is None, "replay", self.replay, "--method lora, whose old classes can be kept")
             demand(self.on is None, "on", self.on, "--method lora, which learns adapters")
+            demand(self.start is None, "start", self.start, "--method lora, whose factors start somewhere")
+        demand(self.on is None or self.start is None, "start", self.start, "no --on, which brings its factors")
+        demand(
+            self.variant != "ssf" or self.start is None, "start", self.start, "no --variant ssf, which has no factors"
+        )
         demand(self.on is None or self.budget is None, "budget", self.budget, "no --on, whose layers stay")
         demand(self.joint or self.replay is None, "replay", self.replay, "--joint beside it")
         demand(self.draws >= 0, "draws", self.draws, "0 or more")
         demand(self.clip > 0, "clip", self.clip, "more than 0")
         demand(0 < self.grow <= 1, "grow", self.grow, "more than 0, at most 1")
+
+    @property
+    def quiet(self) -> bool:
+        """Whether factor A is set from pictures before the first step."""
+        return self.on is None and (self.start or ("quiet" if self.joint else "random")) == "quiet"
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,9 @@ def quiet_start(
     }
     for some in _rounds(layers, adapter):
         old, fresh = (_second_moments(some, pictures, forward) for pictures in (kept, new))
-        for site in some.keys() & old.keys() & fresh.keys():  # a layer may have no part in the base pass
+        for site in some:
+            if site not in old or site not in fresh:  # it has no part in the base pass
+                continue
             delta = adapter.deltas[site]
             assert isinstance(delta, LowRank)
             rows = _loud_and_quiet(fresh[site], old[site], delta.rank)

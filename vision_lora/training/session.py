@@ -100,7 +100,8 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     layers = None if config.budget is None else choose_layers(config, names, batches, fabric.device)
     learner = make_learner(config, names, fabric.broadcast(layers))
     detector, adapter = learner.detector, learner.adapter
-    replay = None if adapter is None else _replay_loader(config, len(batches), fabric)
+    looks = adapter is not None and (config.joint or config.quiet)
+    replay = _replay_loader(config, len(batches), fabric) if looks else None
     val_batches = eval_loader(opened.val, config.imgsz, config.batch)
     if fabric.is_global_zero:
         out = out or _begin(config)
@@ -108,7 +109,9 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     out = fabric.broadcast(out)
     assert out is not None
     state_file = out / "state.pt"
-    objective = _objective(config, learner, names, batches, replay, resumed=state_file.exists())
+    if config.quiet and adapter is not None and replay is not None and not state_file.exists():
+        start_quietly(detector, adapter, replay, batches)  # a run that goes on has its factors already
+    objective = _objective(config, learner, names, replay)
 
     files = {name: out / _file_name(name, config.method) for name in ("best", "last")}
 
@@ -177,23 +180,12 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     return Summary(out, files["best"], values)
 
 
-def _objective(
-    config: TrainConfig,
-    learner: Learner,
-    names: Sequence[str],
-    batches: TrainLoader,
-    replay: TrainLoader | None,
-    *,
-    resumed: bool,
-) -> Objective:
+def _objective(config: TrainConfig, learner: Learner, names: Sequence[str], replay: TrainLoader | None) -> Objective:
     """What training makes small: the task's losses, in a joint run with the distance from the teacher."""
-    detector, adapter = learner.detector, learner.adapter
-    if adapter is None or replay is None:
+    detector = learner.detector
+    if learner.adapter is None:
         return Task(detector, len(detector.names) - len(names))
-    start = config.start or ("quiet" if config.joint else "random")
-    if start == "quiet" and config.on is None and not resumed:  # one that goes on has its factors already
-        start_quietly(detector, adapter, replay, batches)
-    if not config.joint:
+    if not config.joint or replay is None:
         return Task(detector, 0)
     return Retaining(detector, replay, config.retain_weight, None if config.on is None else TEACHER)
 

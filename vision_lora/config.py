@@ -115,7 +115,11 @@ class TrainConfig(Options):
     @property
     def quiet(self) -> bool:
         """Whether factor A is set from pictures before the first step."""
-        return self.on is None and (self.start or ("quiet" if self.joint else "random")) == "quiet"
+        return (
+            self.method == "lora"
+            and self.on is None
+            and (self.start or ("quiet" if self.joint else "random")) == "quiet"
+        )
 
 
 @dataclass(frozen=True)

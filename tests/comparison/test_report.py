@@ -53,6 +53,7 @@ def test_joint_methods_are_drawn_by_how_much_they_are_held(tmp_path: Path) -> No
     held = {"lora:joint": 0.43, "lora:joint:retain_weight=0.1": 0.35, "lora:joint:retain_weight=3": 0.44}
     rows = [row(method, (0.4,), joint=True, kept=kept, to_best=None) for method, kept in held.items()]
     rows += [row("full:joint", (0.38,), joint=True, kept=0.01), row("lora", (0.41,)), row("full", (0.41,))]
+    rows += [row("lora:joint:rank=16", (0.42,), joint=True, kept=0.42)]  # of the default weight, but another method
     write_report(result(rows), tmp_path)
     assert "(frontier.png)" in (tmp_path / "compare.md").read_text()
     figure = draw(result(rows))["frontier"]
@@ -60,7 +61,7 @@ def test_joint_methods_are_drawn_by_how_much_they_are_held(tmp_path: Path) -> No
     line = next(line for line in axes.lines if line.get_label() == "joint, by --retain-weight")
     assert list(line.get_xdata()) == [0.35, 0.43, 0.44]
     assert [text.get_text() for text in axes.texts] == ["0.1", "1, the default", "3"]
-    assert {"full:joint", "lora: two passes", "base"} < {line.get_label() for line in axes.lines}
+    assert {"full:joint", "lora:joint:rank=16", "lora: two passes", "base"} < {line.get_label() for line in axes.lines}
 
 
 def test_markdown_has_every_method_with_its_numbers(folder: Path) -> None:

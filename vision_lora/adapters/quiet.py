@@ -19,7 +19,7 @@ from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.deltas import LowRank
 
 MOST_COLUMNS = 2304  # a wider layer keeps its random start: its directions would take seconds and much memory
-MOST_NUMBERS = 2**27  # in the second moments that are held at once, 1 GiB: what is beyond waits for another round
+MOST_NUMBERS = 2**27  # in the second moments that are held at once, half a GiB: what is beyond waits for another round
 POSITIONS = 128  # of a picture's cells that count, drawn at random: neighbours say much the same
 _FLOOR = 0.01  # of the mean energy is taken as heard in every direction, so that no silence looks perfect
 

@@ -157,11 +157,11 @@ def _frontier(result: Result) -> Figure:
 
 
 def _held(method: str) -> float | None:
-    """How strongly a joint adapter is held to the base; None for other methods."""
+    """How strongly a joint adapter is held to the base; None for other methods, and with other options of its own."""
     (parsed,) = parse_methods(method, (0.001,))
-    if not parsed.joint or parsed.options["method"] != "lora":
-        return None
-    return float(parsed.options.get("retain_weight", TrainConfig.retain_weight))
+    options = dict(parsed.options)
+    weight = float(options.pop("retain_weight", TrainConfig.retain_weight))
+    return weight if options == {"method": "lora", "joint": True} else None
 
 
 def _figure(x: str, y: str, height: float = 4.4) -> tuple[Figure, Axes]:

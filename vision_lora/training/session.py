@@ -42,7 +42,7 @@ from vision_lora.training.retain import Retaining
 from vision_lora.training.samples import open_samples
 from vision_lora.training.start import start_quietly
 
-LEAVES = 128  # drawn pictures that stand in where a joint run has none to replay
+LEAVES = 128  # drawn pictures that stand in where a run has no everyday ones to look at
 
 
 class Audience(Listener, Protocol):
@@ -100,8 +100,9 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     layers = None if config.budget is None else choose_layers(config, names, batches, fabric.device)
     learner = make_learner(config, names, fabric.broadcast(layers))
     detector, adapter = learner.detector, learner.adapter
-    looks = adapter is not None and (config.joint or config.quiet)
-    replay = _replay_loader(config, len(batches), fabric) if looks else None
+    replay = None
+    if adapter is not None and (config.joint or config.quiet):
+        replay = _replay_loader(config, len(batches), fabric)
     val_batches = eval_loader(opened.val, config.imgsz, config.batch)
     if fabric.is_global_zero:
         out = out or _begin(config)
@@ -203,7 +204,7 @@ def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
 
 
 def _replay_loader(config: TrainConfig, steps: int, fabric: Fabric) -> TrainLoader:
-    """Pictures that show what has to be kept, or for want of any dead leaves; as many batches as training has."""
+    """Everyday pictures, or for want of any dead leaves: for a quiet start, and what a joint pass has to keep."""
     samples = leaves(LEAVES, config.imgsz, config.seed) if config.replay is None else open_pictures(config.replay)
     batch = max(config.devices, config.batch // 2)
     return train_loader(

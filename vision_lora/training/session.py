@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import lightning_fabric
 import torch
-from lightning_fabric import Fabric
 
 from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
@@ -23,9 +22,7 @@ from vision_lora.adapters.plan import Plan
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.demo.write import ensure_demo
-from vision_lora.datasets.leaves import leaves
 from vision_lora.datasets.loader import TrainLoader, eval_loader, train_loader
-from vision_lora.datasets.open import open_pictures
 from vision_lora.datasets.sample import Dataset, own_size
 from vision_lora.detectors.base import Detector
 from vision_lora.devices import make_fabric
@@ -38,11 +35,10 @@ from vision_lora.training.budget import choose_layers
 from vision_lora.training.fit import Listener, Silent, fit
 from vision_lora.training.methods import TEACHER, Learner, make_learner
 from vision_lora.training.objective import Objective, Task
+from vision_lora.training.replay import replay_loader
 from vision_lora.training.retain import Retaining
 from vision_lora.training.samples import open_samples
 from vision_lora.training.start import start_quietly
-
-LEAVES = 128  # drawn pictures that stand in where a run has no everyday ones to look at
 
 
 class Audience(Listener, Protocol):
@@ -102,7 +98,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     detector, adapter = learner.detector, learner.adapter
     replay = None
     if adapter is not None and (config.joint or config.quiet):
-        replay = _replay_loader(config, len(batches), fabric)
+        replay = replay_loader(config, detector.side, len(batches), fabric)
     val_batches = eval_loader(opened.val, config.imgsz, config.batch)
     if fabric.is_global_zero:
         out = out or _begin(config)
@@ -201,23 +197,6 @@ def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
     detector.adapters.detach()
     detector.attach(load_adapter(file).to(device))
     return detector
-
-
-def _replay_loader(config: TrainConfig, steps: int, fabric: Fabric) -> TrainLoader:
-    """Everyday pictures, or for want of any dead leaves: for a quiet start, and what a joint pass has to keep."""
-    samples = leaves(LEAVES, config.imgsz, config.seed) if config.replay is None else open_pictures(config.replay)
-    batch = max(config.devices, config.batch // 2)
-    return train_loader(
-        samples,
-        config.imgsz,
-        batch,
-        recipe=load_recipe("replay"),
-        seed=config.seed + 1,
-        workers=config.workers,
-        min_draws=steps * batch,
-        pin_memory=fabric.device.type == "cuda",
-        shard=(fabric.global_rank, fabric.world_size),
-    )
 
 
 def _resumed(config: TrainConfig) -> tuple[TrainConfig, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 
 from torch import Tensor
 
@@ -12,11 +11,11 @@ from vision_lora.adapters.quiet import quiet_start
 from vision_lora.datasets.loader import Batch
 from vision_lora.detectors.base import Detector
 
-BATCHES = 6  # of either kind that are looked at
+PICTURES = 48  # of either kind that are looked at, at least; or all there are
 
 
 def start_quietly(detector: Detector, adapter: Adapter, everyday: Iterable[Batch], new: Iterable[Batch]) -> None:
-    """Set the adapter's A, see `quiet_start`; the first batches of either kind are looked at.
+    """Set the adapter's A, see `quiet_start`; the first pictures of either kind are looked at.
 
     Args:
         detector: with the adapter attached.
@@ -26,7 +25,12 @@ def start_quietly(detector: Detector, adapter: Adapter, everyday: Iterable[Batch
     """
 
     def pictures(source: Iterable[Batch]) -> list[Tensor]:
-        return [batch.images.to(detector.device) for batch in islice(source, BATCHES)]
+        taken: list[Tensor] = []
+        for batch in source:
+            taken.append(batch.images.to(detector.device))
+            if sum(map(len, taken)) >= PICTURES:
+                break
+        return taken
 
     quiet_start(
         detector.network,

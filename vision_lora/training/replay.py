@@ -1,0 +1,43 @@
+"""Everyday pictures: a joint pass stays the same on them, and a quiet start tells the new ones from them."""
+
+from __future__ import annotations
+
+from lightning_fabric import Fabric
+
+from vision_lora.config import TrainConfig
+from vision_lora.datasets.augment import load_recipe
+from vision_lora.datasets.leaves import leaves
+from vision_lora.datasets.loader import TrainLoader, train_loader
+from vision_lora.datasets.open import open_pictures
+
+LEAVES = 128  # drawn pictures that stand in where a run has no everyday ones to look at
+LARGER = 2  # sides of the pictures to learn from that the replayed ones have, at most
+
+
+def replay_loader(config: TrainConfig, side: int, steps: int, fabric: Fabric) -> TrainLoader:
+    """Everyday pictures, or for want of any dead leaves, augmented without labels.
+
+    They are as large as the base was trained on, where that is up to twice the side that defects are learned at: what
+    is kept on small pictures is not kept on large ones (data/results/neu-det/joint.json). A batch has about as many
+    pixels as half a batch of defects.
+
+    Args:
+        config: the recipe, with the side of the pictures to train on.
+        side: of the pictures that the base was trained on, pixels.
+        steps: batches an epoch.
+        fabric: devices.
+    """
+    side = min(max(side, config.imgsz), LARGER * config.imgsz)
+    samples = leaves(LEAVES, side, config.seed) if config.replay is None else open_pictures(config.replay)
+    batch = max(config.devices, round(config.batch / 2 * (config.imgsz / side) ** 2))
+    return train_loader(
+        samples,
+        side,
+        batch,
+        recipe=load_recipe("replay"),
+        seed=config.seed + 1,
+        workers=config.workers,
+        min_draws=steps * batch,
+        pin_memory=fabric.device.type == "cuda",
+        shard=(fabric.global_rank, fabric.world_size),
+    )

@@ -20,6 +20,8 @@ ExportFormat = Literal["pt", "onnx", "openvino"]
 
 BASE = "base detector: starter, which ships with the package; an official name, downloaded once; or a checkpoint's path"
 PLACED = "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head"
+# Best on val of NEU-DET and DeepPCB with few epochs, of 0.001 to 0.004 (data/results/rates.json, neu-det/recipe.json).
+ADAPTER_LR, WEIGHTS_LR = 0.004, 0.001
 OWN_SIZE = "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
 
 
@@ -36,7 +38,7 @@ class TrainConfig(Options):
         "lora", "lora trains an adapter; full every weight, freeze all but the backbone, head the head: to compare with"
     )
     rank: int = option(8, "rank of the low-rank factors; capped where they would outgrow a layer's weight")
-    alpha: float | None = option(None, "numerator of the factor before the low-rank part; default: the factor is 8")
+    alpha: float | None = option(None, "numerator of the factor before the low-rank part; default: the factor is 2")
     variant: Variant = option(
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
     )
@@ -62,8 +64,11 @@ class TrainConfig(Options):
     imgsz: int = option(0, OWN_SIZE)
     grow: float = option(1.0, "share of --imgsz that the first epochs see; it grows to 1 for the last quarter of them")
     batch: int = option(16, "pictures in one training step, over all devices")
-    lr: float = option(0.001, "peak learning rate of AdamW")
-    lora_plus: float = option(4.0, "learning rate of the factor B, and of all else, by that of A (LoRA+)")
+    lr: float | None = option(
+        None,
+        f"peak learning rate of AdamW; default: {ADAPTER_LR} for an adapter, {WEIGHTS_LR} for the network's weights",
+    )
+    lora_plus: float = option(2.0, "learning rate of the factor B, and of all else, by that of A (LoRA+)")
     weight_decay: float = option(0.0005, "weight decay of AdamW, on factors and weights, not on biases and scales")
     warmup: float = option(1.0, "epochs of linear warm-up before the cosine decay to 1 % of the peak")
     clip: float = option(10.0, "largest norm of the gradient")
@@ -88,7 +93,7 @@ class TrainConfig(Options):
         super().__post_init__()
         demand(bool(self.data) or self.resume is not None, "data", "(nothing)", "the path of a dataset")
         demand(0 < self.lora_plus <= 1000, "lora_plus", self.lora_plus, "more than 0, at most 1000")
-        demand(0 < self.lr < 1, "lr", self.lr, "more than 0, less than 1")
+        demand(self.lr is None or 0 < self.lr < 1, "lr", self.lr, "more than 0, less than 1")
         demand(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
         demand(0 <= self.ema < 1, "ema", self.ema, "0 or more, less than 1")
         demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
@@ -111,6 +116,11 @@ class TrainConfig(Options):
         demand(self.draws >= 0, "draws", self.draws, "0 or more")
         demand(self.clip > 0, "clip", self.clip, "more than 0")
         demand(0 < self.grow <= 1, "grow", self.grow, "more than 0, at most 1")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up."""
+        return self.lr or (ADAPTER_LR if self.method == "lora" else WEIGHTS_LR)
 
     @property
     def quiet(self) -> bool:
@@ -279,7 +289,7 @@ class CompareConfig(Options):
     )
     seeds: str = option("0,1,2", "seeds by comma: each method runs once with each")
     lrs: str = option(
-        "0.0005,0.001,0.002",
+        "0.001,0.002,0.004",
         "learning rates, by comma, that each method tries with the first seed; the best on val is taken",
     )
     epochs: int = option(20, "passes over the training pictures")

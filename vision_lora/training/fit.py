@@ -114,7 +114,7 @@ def fit(
     """
     # One kernel for hundreds of small tensors. It would scale fp16's gradients by itself, after they were clipped.
     fused = config.precision != "fp16"
-    optimizer = torch.optim.AdamW(parameter_groups(learned, config), lr=config.lr, fused=fused)
+    optimizer = torch.optim.AdamW(parameter_groups(learned, config), lr=config.peak_lr, fused=fused)
     step, optimizer = fabric.setup(Step(network, learned, objective), optimizer)
     ema = Ema(learned, config.ema)
     history = History()
@@ -133,7 +133,7 @@ def fit(
                 batch = batch.to(fabric.device, non_blocking=True).resized(side)
                 began = time.perf_counter()
                 done, steps = epoch * len(batches) + index, config.epochs * len(batches)
-                lr = config.lr * schedule(done, steps, warmup)
+                lr = config.peak_lr * schedule(done, steps, warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["ratio"]
                 losses = step(batch.images, batch.targets)
@@ -149,7 +149,7 @@ def fit(
                 if not all(map(math.isfinite, means.values())):
                     raise TrainingError(
                         f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "
-                        f"try --lr {config.lr / 4:g}, or --precision fp32"
+                        f"try --lr {config.peak_lr / 4:g}, or --precision fp32"
                     )
                 history.seconds.append(time.perf_counter() - began)
                 pictures += len(batch)

@@ -162,7 +162,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         "names": list(names),
         "images": {"train": len(opened.train), "val": len(opened.val)},
         "skipped": [str(problem) for problem in (*opened.problems, *batches.problems)],
-        "lr": config.lr,
+        "lr": config.peak_lr,
         "imgsz": config.imgsz,
         "seed": config.seed,
         "device": str(fabric.device),

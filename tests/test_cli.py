@@ -29,6 +29,12 @@ def test_options_come_from_the_command_line_and_from_yaml(tmp_path: Path) -> Non
     assert config.batch == TrainConfig(data="x").batch
 
 
+def test_an_adapter_learns_faster_than_the_networks_weights() -> None:
+    rates = {method: TrainConfig(data="x", method=method).peak_lr for method in ("lora", "full", "freeze", "head")}
+    assert rates == {"lora": 0.004, "full": 0.001, "freeze": 0.001, "head": 0.001}
+    assert TrainConfig(data="x", lr=0.01).peak_lr == 0.01
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -240,10 +240,11 @@ def test_orders_share_the_budget(config: CompareConfig) -> None:
 
 
 def test_the_command_names_no_machine(config: CompareConfig) -> None:
-    text = command(replace(config, model="/somewhere/weights/yolo11n.pt", shots="10,/somewhere/lists/few.txt", jobs=4))
+    paths = {"model": "/somewhere/weights/yolo11n.pt", "shots": "10,/somewhere/lists/few.txt"}
+    text = command(replace(config, **paths, lrs="0.001,0.003", jobs=4))
     assert text == (
         "python -m vision_lora.compare --data steel/data.yaml --model yolo11n.pt --methods lora,full,ultralytics "
-        "--shots 10,lists/few.txt --seeds 0,1 --lrs 0.001,0.002,0.004 --imgsz 64 --precision fp32"
+        "--shots 10,lists/few.txt --seeds 0,1 --lrs 0.001,0.003 --imgsz 64 --precision fp32"
     )
 
 

@@ -35,6 +35,13 @@ def test_an_adapter_learns_faster_than_the_networks_weights() -> None:
     assert TrainConfig(data="x", lr=0.01).peak_lr == 0.01
 
 
+def test_a_joint_pass_learns_more_slowly_its_factor_a_above_all() -> None:
+    exact, joint = TrainConfig(data="x"), TrainConfig(data="x", joint=True)
+    assert (joint.peak_lr, joint.peak_lr / joint.b_by_a) == (exact.peak_lr / 2, exact.peak_lr / exact.b_by_a / 4)
+    assert TrainConfig(data="x", method="full", joint=True).peak_lr == TrainConfig(data="x", method="full").peak_lr
+    assert TrainConfig(data="x", joint=True, lora_plus=1).b_by_a == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -20,8 +20,11 @@ ExportFormat = Literal["pt", "onnx", "openvino"]
 
 BASE = "base detector: starter, which ships with the package; an official name, downloaded once; or a checkpoint's path"
 PLACED = "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head"
-# Best on val of NEU-DET and DeepPCB with few epochs, of 0.001 to 0.004 (data/results/rates.json, neu-det/recipe.json).
-ADAPTER_LR, WEIGHTS_LR = 0.004, 0.001
+# Peak learning rates, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs (data/results/rates.json). A
+# joint pass leaves the old classes behind where it learns as fast, factor A above all (neu-det/joint.json).
+WEIGHTS_LR = 0.001
+ADAPTER_LR, LORA_PLUS = 0.004, 2.0
+JOINT_LR, JOINT_LORA_PLUS = 0.002, 4.0
 OWN_SIZE = "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
 
 
@@ -58,7 +61,7 @@ class TrainConfig(Options):
     replay: str | None = option(
         None, "folder of pictures, no labels needed, that a joint pass stays the same on; default: drawn ones"
     )
-    retain_weight: float = option(1.0, "weight of staying as before against learning the new classes, in a joint pass")
+    retain_weight: float = option(0.5, "weight of staying as before against learning the new classes, in a joint pass")
     on: str | None = option(None, "adapter file to go on from: its classes stay in a joint pass, else a warm start")
     epochs: int = option(20, "passes over the training pictures")
     imgsz: int = option(0, OWN_SIZE)
@@ -66,9 +69,14 @@ class TrainConfig(Options):
     batch: int = option(16, "pictures in one training step, over all devices")
     lr: float | None = option(
         None,
-        f"peak learning rate of AdamW; default: {ADAPTER_LR} for an adapter, {WEIGHTS_LR} for the network's weights",
+        f"peak learning rate of AdamW; default: {ADAPTER_LR} for an adapter, {JOINT_LR} in a joint pass, "
+        f"{WEIGHTS_LR} for the network's own weights",
     )
-    lora_plus: float = option(2.0, "learning rate of the factor B, and of all else, by that of A (LoRA+)")
+    lora_plus: float | None = option(
+        None,
+        "learning rate of the factor B, and of all else, by that of A (LoRA+); default: "
+        f"{LORA_PLUS:g}, in a joint pass {JOINT_LORA_PLUS:g}",
+    )
     weight_decay: float = option(0.0005, "weight decay of AdamW, on factors and weights, not on biases and scales")
     warmup: float = option(1.0, "epochs of linear warm-up before the cosine decay to 1 % of the peak")
     clip: float = option(10.0, "largest norm of the gradient")
@@ -92,7 +100,12 @@ class TrainConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data) or self.resume is not None, "data", "(nothing)", "the path of a dataset")
-        demand(0 < self.lora_plus <= 1000, "lora_plus", self.lora_plus, "more than 0, at most 1000")
+        demand(
+            self.lora_plus is None or 0 < self.lora_plus <= 1000,
+            "lora_plus",
+            self.lora_plus,
+            "more than 0, at most 1000",
+        )
         demand(self.lr is None or 0 < self.lr < 1, "lr", self.lr, "more than 0, less than 1")
         demand(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
         demand(0 <= self.ema < 1, "ema", self.ema, "0 or more, less than 1")
@@ -120,7 +133,16 @@ class TrainConfig(Options):
     @property
     def peak_lr(self) -> float:
         """The learning rate after warm-up."""
-        return self.lr or (ADAPTER_LR if self.method == "lora" else WEIGHTS_LR)
+        if self.method != "lora":
+            return self.lr or WEIGHTS_LR
+        return self.lr or (JOINT_LR if self.joint else ADAPTER_LR)
+
+    @property
+    def b_by_a(self) -> float:
+        """Learning rate of the factor B by that of A."""
+        if self.lora_plus is not None:
+            return self.lora_plus
+        return JOINT_LORA_PLUS if self.joint else LORA_PLUS
 
     @property
     def quiet(self) -> bool:

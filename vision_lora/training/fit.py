@@ -222,7 +222,7 @@ def parameter_groups(learned: nn.Module, config: TrainConfig) -> list[dict[str, 
             kind.append(parameter)
     return [
         {"params": matrices, "weight_decay": config.weight_decay, "ratio": 1.0},
-        {"params": downs, "weight_decay": config.weight_decay, "ratio": 1 / config.lora_plus},
+        {"params": downs, "weight_decay": config.weight_decay, "ratio": 1 / config.b_by_a},
         {"params": vectors, "weight_decay": 0.0, "ratio": 1.0},
     ]
 

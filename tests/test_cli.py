@@ -13,6 +13,7 @@ from vision_lora.cli import parse, run_verb
 from vision_lora.config import EvaluateConfig, PredictConfig, TrainConfig
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.outputs import check_file, new_folder, write_json
+from vision_lora.streaming import options as camera_options
 
 
 def test_options_come_from_the_command_line_and_from_yaml(tmp_path: Path) -> None:
@@ -48,6 +49,8 @@ def test_a_joint_pass_learns_more_slowly_its_factor_a_above_all() -> None:
         (["--data", "d", "--bogus", "1"], "bogus"),
         (["--data", "d", "--epochs", "many"], "--epochs many: expected a whole number"),
         (["--data", "d", "--epochs", "1.5"], "--epochs 1.5: expected a whole number"),
+        (["--data", "d", "--lora-plus", "0"], "--lora-plus 0.0: expected more than 0"),
+        (["--data", "d", "--lr", "0"], "--lr 0.0: expected more than 0"),
         (["--data", "d", "--lora-plus", "x"], "--lora-plus x: expected a number"),
         (["--data", "d", "--alpha", "x"], "--alpha x: expected a number"),
         (["--data", "d", "--method", "magic"], "--method magic: expected one of lora, full, freeze, head"),
@@ -92,8 +95,9 @@ def test_mistakes_in_other_verbs(config: type, words: list[str], message: str) -
 
 
 def test_every_option_has_help() -> None:
-    for config in vars(configs).values():
-        if isinstance(config, type) and config.__module__ == configs.__name__ and config.__name__.endswith("Config"):
+    for module in (configs, camera_options):
+        own = [config for config in vars(module).values() if getattr(config, "__module__", "") == module.__name__]
+        for config in own:
             assert config.__doc__
             for item in fields(config):
                 assert item.metadata["help"], f"{config.__name__}.{item.name}"

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from rich.console import Console
 
 from vision_lora.cli import run_verb
-from vision_lora.config import CameraConfig
 from vision_lora.errors import ConfigError
+from vision_lora.streaming.options import CameraConfig
 
 EXTRA = ("av", "fastapi", "prometheus_client", "supervision", "trackers", "uvicorn", "websockets")
 

@@ -1,9 +1,9 @@
-"""Options of the verbs: the one source of the command line, the YAML files and the docs."""
+"""Options of the verbs, but for the camera's own: the one source of the command line, the YAML files and the docs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
@@ -100,13 +100,8 @@ class TrainConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data) or self.resume is not None, "data", "(nothing)", "the path of a dataset")
-        demand(
-            self.lora_plus is None or 0 < self.lora_plus <= 1000,
-            "lora_plus",
-            self.lora_plus,
-            "more than 0, at most 1000",
-        )
-        demand(self.lr is None or 0 < self.lr < 1, "lr", self.lr, "more than 0, less than 1")
+        demand(0 < self.b_by_a <= 1000, "lora_plus", self.lora_plus, "more than 0, at most 1000")
+        demand(0 < self.peak_lr < 1, "lr", self.lr, "more than 0, less than 1")
         demand(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
         demand(0 <= self.ema < 1, "ema", self.ema, "0 or more, less than 1")
         demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
@@ -133,9 +128,11 @@ class TrainConfig(Options):
     @property
     def peak_lr(self) -> float:
         """The learning rate after warm-up."""
+        if self.lr is not None:
+            return self.lr
         if self.method != "lora":
-            return self.lr or WEIGHTS_LR
-        return self.lr or (JOINT_LR if self.joint else ADAPTER_LR)
+            return WEIGHTS_LR
+        return JOINT_LR if self.joint else ADAPTER_LR
 
     @property
     def b_by_a(self) -> float:
@@ -149,13 +146,14 @@ class TrainConfig(Options):
         """Whether factor A is set from pictures before the first step."""
         return (
             self.method == "lora"
+            and self.variant != "ssf"  # it has no factors
             and self.on is None
             and (self.start or ("quiet" if self.joint else "random")) == "quiet"
         )
 
 
 @dataclass(frozen=True)
-class _Using(Options):
+class Using(Options):
     """What every verb needs that uses a trained detector."""
 
     model: str | None = option(None, BASE + "; default: the base that the adapter names")
@@ -170,7 +168,7 @@ class _Using(Options):
 
 
 @dataclass(frozen=True)
-class _Detecting(_Using):
+class _Detecting(Using):
     """What every verb needs that detects in pictures."""
 
     batch: int = option(8, "pictures at once")
@@ -237,7 +235,7 @@ class PredictConfig(_Detecting):
 
 
 @dataclass(frozen=True)
-class ExportConfig(_Using):
+class ExportConfig(Using):
     """Write one plain network for deployment: the base with the adapter merged into it."""
 
     format: ExportFormat = option("onnx", "pt opens in ultralytics.YOLO; onnx is one file; openvino is .xml and .bin")
@@ -355,61 +353,6 @@ class CheckConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
-
-
-@dataclass(frozen=True)
-class CameraConfig(_Using):
-    """Watch cameras for weeks: live page, alarms, recordings; ends by itself where all sources are files."""
-
-    source: list[str | dict[str, Any]] | None = option(
-        None,
-        "rtsp:// or http:// URL, number of a USB camera, video, or folder of pictures (required); may be repeated. In "
-        "a YAML file also a mapping: url, name, adapter, mode, confidence, thresholds, zones",
-        repeated=True,
-    )
-    mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
-    confidence: float = option(0.25, "lowest score that counts, above 0 to 1")
-    iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
-    min_frames: int = option(3, "pictures that have to show a defect before it is an alarm, 2 or more")
-    timeout: float = option(5.0, "seconds without a picture after which a camera counts as lost")
-    max_backoff: float = option(5.0, "longest wait before a lost camera is tried again, seconds")
-    freeze: float = option(10.0, "seconds with the same picture, byte for byte, after which it is reported as frozen")
-    adapters: str | None = option(None, "folder of adapters that can be switched to on the page")
-    events: str | None = option(None, "file for events as JSON lines; beside it, what was chosen on the page is kept")
-    crops: str | None = option(None, "folder for a close-up of each defect")
-    segments: str | None = option(None, "folder for annotated video, MP4 files of a minute")
-    keep_gb: float = option(10.0, "disk that close-ups, and segments, may take, GB each; the oldest go")
-    serve: int | None = option(None, "port of the page, of /metrics and of /healthz; without it there is no page")
-    host: str = option("127.0.0.1", "address that the page listens on; any but this machine's own demands --token")
-    token: str | None = option(None, "secret that the page asks for; the variable VISION_LORA_TOKEN hides it better")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.source:
-            raise ConfigError("--source (nothing): expected a URL, a camera's number, a video or a folder")
-        demand(self.confidence > 0, "confidence", self.confidence, "above 0 to 1")
-        demand(self.min_frames >= 2, "min_frames", self.min_frames, "2 or more")
-        demand(self.timeout > 0, "timeout", self.timeout, "more than 0, in seconds")
-        demand(self.max_backoff > 0, "max_backoff", self.max_backoff, "more than 0, in seconds")
-        demand(self.freeze > 0, "freeze", self.freeze, "more than 0, in seconds")
-        demand(self.keep_gb > 0, "keep_gb", self.keep_gb, "more than 0")
-        demand(self.serve is None or 0 <= self.serve <= 65535, "serve", self.serve, "a port, 0 to 65535")
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """One source of `camera`, as an entry of `source` in a YAML file; what is left out is as for all."""
-
-    url: str = option("", "rtsp:// or http:// URL, number of a USB camera, video, or folder of pictures (required)")
-    name: str = option("", "how it is called on the page and in events; default: host, file or folder")
-    adapter: str | None = option(None, "adapter file")
-    mode: Mode | None = option(None, "which classes: general, defects, both")
-    confidence: float | None = option(None, "lowest score that counts")
-    thresholds: dict[str, float] | None = option(None, "lowest score that counts, for single classes")
-    zones: dict[str, list[list[float]]] | None = option(
-        None, "polygons in which a defect counts, by name: corners as shares of the picture's width and height"
-    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from vision_lora.comparison.plots import draw
 from vision_lora.comparison.report import write_report
 from vision_lora.comparison.result import Result
 from vision_lora.comparison.stats import Interval
-from vision_lora.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +60,7 @@ def test_joint_methods_are_drawn_by_how_much_they_are_held(tmp_path: Path) -> No
     (axes,) = figure.axes
     line = next(line for line in axes.lines if line.get_label() == "joint, by --retain-weight")
     assert list(line.get_xdata()) == [0.35, 0.43, 0.44]
-    assert [text.get_text() for text in axes.texts] == ["0.1", f"{TrainConfig.retain_weight:g}, the default", "3"]
+    assert [text.get_text() for text in axes.texts] == ["0.1", "0.5, the default", "3"]
     assert {"full:joint", "lora:joint:rank=16", "lora: two passes", "base"} < {line.get_label() for line in axes.lines}
 
 

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import save_adapter
-from vision_lora.config import CameraConfig
 from vision_lora.detections import Detections
 from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
+from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import Result
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from vision_lora.config import CameraConfig
 from vision_lora.datasets.demo.video import write_video
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.errors import VisionLoraError
+from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
 

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vision_lora.config import CameraConfig
 from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
@@ -24,6 +23,7 @@ from vision_lora.streaming.disk import BoundedFolder
 from vision_lora.streaming.events import EventLog
 from vision_lora.streaming.inbox import Inbox
 from vision_lora.streaming.journal import Journal
+from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import Detecting, Judging, Result
 from vision_lora.streaming.reader import FileReader, LiveReader, Patience, Reader
 from vision_lora.streaming.rules import Alarm

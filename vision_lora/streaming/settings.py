@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from vision_lora.config import CameraConfig, SourceConfig
 from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
 from vision_lora.streaming.address import Address, host, read_address
 from vision_lora.streaming.choice import Choice
+from vision_lora.streaming.options import CameraConfig, SourceConfig
 from vision_lora.streaming.rules import Zone
 from vision_lora.streaming.shelf import Shelf
 

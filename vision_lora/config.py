@@ -41,7 +41,10 @@ class TrainConfig(Options):
         "lora", "lora trains an adapter; full every weight, freeze all but the backbone, head the head: to compare with"
     )
     rank: int = option(8, "rank of the low-rank factors; capped where they would outgrow a layer's weight")
-    alpha: float | None = option(None, "numerator of the factor before the low-rank part; default: the factor is 2")
+    alpha: float | None = option(
+        None,
+        "numerator of the factor before the low-rank part; default: 16 (5.7 for rslora), a factor of 2 at rank 8",
+    )
     variant: Variant = option(
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
     )

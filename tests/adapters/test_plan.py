@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -96,3 +98,16 @@ def test_a_known_delta() -> None:
     weight, bias = delta(torch.ones(2, 3), torch.tensor([1.0, 1.0]))
     assert torch.equal(weight, torch.tensor([[3.0, 1.0, -1.0], [10.0, 2.0, -6.0]]))
     assert torch.equal(bias, torch.tensor([6.0, 8.0]))
+
+
+@pytest.mark.parametrize("variant", ["lora", "dora", "lora-fa", "rslora"])
+def test_a_higher_rank_moves_a_layer_no_faster(variant: str) -> None:
+    """Under Adam each rank adds to the first step of B·A, so the default factor falls with it; rslora by its root."""
+    kind = VARIANTS[variant]
+    assert issubclass(kind, LowRank)
+
+    def factor(rank: int) -> float:
+        return kind(64, 64, rank, kind.default_alpha).strength
+
+    assert factor(8) == pytest.approx(2)
+    assert factor(16) == pytest.approx(2 / (math.sqrt(2) if variant == "rslora" else 2))

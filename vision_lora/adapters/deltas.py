@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from vision_lora.errors import AdapterError, MismatchError
 
-# Under Adam every entry of B moves by the learning rate whatever its gradient's size, so this factor alone decides how
-# fast B·A moves beside A, g, t and the class rows. On pictures far from the base's these have a long way to go and B·A
-# has not: factor times learning rate is kept, and all else moves faster (data/results/rates.json).
-STRENGTH = 2.0
+# Under Adam every entry of B moves by the learning rate whatever its gradient's size, so the factor before B·A alone
+# decides how fast B·A moves beside A, g, t and the class rows: twice, at rank 8, is what pictures near and far from the
+# base's bear (data/results/rates.json). Each further rank moves B·A as well. So alpha stays whatever the rank is (Hu et
+# al. 2021, section 4.1): at rank 16 with a factor of 2 NEU-DET's training is restless (data/results/factors.json).
+ALPHA = 16.0
 
 
 def max_rank(rows: int, columns: int) -> int:
@@ -95,11 +96,13 @@ class LowRank(ScaleShift):
         bias: whether the layer's bias may be shifted.
 
     Attributes:
+        default_alpha: where a recipe gives none.
         down: A, (rank, columns).
         up: B, (rows, rank).
     """
 
     variant = "lora"
+    default_alpha: ClassVar[float] = ALPHA
 
     def __init__(self, rows: int, columns: int, rank: int, alpha: float, *, bias: bool = True) -> None:
         super().__init__(rows, bias=bias)
@@ -114,11 +117,6 @@ class LowRank(ScaleShift):
     def build(cls, rows: int, columns: int, rank: int, alpha: float, *, bias: bool) -> LowRank:
         """A new delta for a weight (rows, columns)."""
         return cls(rows, columns, rank, alpha, bias=bias)
-
-    @staticmethod
-    def default_alpha(rank: int) -> float:
-        """Alpha for the default factor before B·A."""
-        return STRENGTH * rank
 
     @property
     def rank(self) -> int:
@@ -155,11 +153,7 @@ class RankStabilised(LowRank):
     """Low rank with s = alpha / sqrt(rank): high ranks keep learning (Kalajdzievski 2023, rsLoRA, eq. 4)."""
 
     variant = "rslora"
-
-    @staticmethod
-    def default_alpha(rank: int) -> float:
-        """Alpha for the default factor before B·A."""
-        return STRENGTH * math.sqrt(rank)
+    default_alpha = ALPHA / math.sqrt(8)  # the same factor at rank 8
 
     @property
     def strength(self) -> float:

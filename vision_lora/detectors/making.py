@@ -75,7 +75,7 @@ def new_adapter(
         detector: the base.
         names: the new classes.
         rank: rank of the low-rank factors, capped per layer.
-        alpha: numerator of the factor before B·A; None takes the default factor.
+        alpha: numerator of the factor before B·A; None takes the variant's default.
         variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
         placement: which stages are adapted.
         layers: only these of them; None for all.
@@ -90,7 +90,7 @@ def new_adapter(
     plan = plan_adapter(detector, len(names), rank=rank, variant=variant, placement=placement, layers=layers)
     if alpha is None:
         kind = VARIANTS[variant]
-        alpha = kind.default_alpha(rank) if issubclass(kind, LowRank) else 1.0
+        alpha = kind.default_alpha if issubclass(kind, LowRank) else 1.0
     card = Card(detector.family, detector.base, detector.fingerprint, tuple(names), float(alpha), imgsz)
     adapter = Adapter.from_plan(plan, card, joint=joint)
     with torch.no_grad():

@@ -49,6 +49,15 @@ def test_plots_are_made_only_of_what_is_there(tmp_path: Path) -> None:
     assert not list(nothing.glob("*.png"))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_method_of_many_options_leaves_room_for_the_plot(tmp_path: Path) -> None:
+    name = "lora:rank=16:alpha=128:lora_plus=4:variant=dora:start=quiet"
+    write_report(result([row(name, (0.4,), to_best=None)]), tmp_path)
+    for figure in draw(result([row(name, (0.4,), to_best=None)])).values():
+        figure.canvas.draw()
+        assert all(axes.get_window_extent().width > figure.bbox.width / 3 for axes in figure.axes)
+
+
 def test_joint_methods_are_drawn_by_how_much_they_are_held(tmp_path: Path) -> None:
     held = {"lora:joint": 0.43, "lora:joint:retain_weight=0.1": 0.35, "lora:joint:retain_weight=3": 0.44}
     rows = [row(method, (0.4,), joint=True, kept=kept, to_best=None) for method, kept in held.items()]

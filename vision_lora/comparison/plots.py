@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from itertools import zip_longest
 
 import numpy as np
@@ -51,7 +52,14 @@ def _by_parameters(result: Result) -> Figure:
         colour, marker = style[row.method]
         axes.errorbar(place, mean, deviation or 0, color=colour, marker=marker, ms=9, capsize=4, lw=1.6)
         axes.annotate(
-            row.method, (place, mean), (9, 0), textcoords="offset points", color=colour, fontweight="bold", va="center"
+            _folded(row.method),
+            (place, mean),
+            (9, 0),
+            "data",
+            "offset points",
+            color=colour,
+            weight="bold",
+            va="center",
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -69,7 +77,7 @@ def _by_pictures(result: Result) -> Figure:
         places = [row.images_per_class for row in rows]
         means = np.array([row.map50_95.mean for row in rows])
         spreads = np.array([row.map50_95.deviation or 0 for row in rows])
-        axes.plot(places, means, color=colour, marker=marker, ms=7, lw=2, label=method)
+        axes.plot(places, means, color=colour, marker=marker, ms=7, lw=2, label=_folded(method))
         axes.fill_between(places, means - spreads, means + spreads, color=colour, alpha=0.12, lw=0)
     axes.set_xscale("log")
     ticks = sorted({round(row.images_per_class, 1) for row in result.rows})
@@ -95,7 +103,7 @@ def _curves(result: Result) -> Figure:
             color=colour,
             lw=2,
             marker="." if len(values) < 25 else None,
-            label=f"{row.method} (by its own measure)" if row.method.startswith("ultralytics") else row.method,
+            label=_folded(row.method) + (" (by its own measure)" if row.method.startswith("ultralytics") else ""),
         )
         axes.fill_between(places, np.nanmin(values, 1), np.nanmax(values, 1), color=colour, alpha=0.12, lw=0)
     axes.set_xlim(0, 1.02)
@@ -109,7 +117,7 @@ def _curves(result: Result) -> Figure:
 def _retention(result: Result) -> Figure:
     rows, style = result.of(result.largest), _styles(result)
     figure, axes = _figure("mAP50-95 of the base's own classes", "", height=1.6 + 0.5 * len(rows))
-    labels = ["base", *(row.method for row in rows)]
+    labels = ["base", *(_folded(row.method) for row in rows)]
     values = [result.base_kept or 0, *(row.kept or 0 for row in rows)]
     colours = [_GREY, *(style[row.method][0] for row in rows)]
     places = np.arange(len(labels))[::-1]
@@ -138,7 +146,7 @@ def _frontier(result: Result) -> Figure:
             continue
         colour, marker = style[row.method]
         label = row.method if row.joint else f"{row.method}: two passes"
-        axes.plot(*place, color=colour, marker=marker, ms=10, lw=0, label=label)
+        axes.plot(*place, color=colour, marker=marker, ms=10, lw=0, label=_folded(label))
     weights = sorted(held)
     if weights:
         colour = held[weights[0]][1]
@@ -174,6 +182,11 @@ def _figure(x: str, y: str, height: float = 4.4) -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.yaxis.set_major_locator(MaxNLocator(6))
     return figure, axes
+
+
+def _folded(method: str) -> str:
+    """The name in lines that leave room for the axes, however many options it has."""
+    return textwrap.fill(method.replace(":", ": "), 26, break_long_words=False).replace(": ", ":")
 
 
 def _title(axes: Axes, title: str, note: str) -> None:

@@ -52,8 +52,9 @@ def test_plots_are_made_only_of_what_is_there(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("error")
 def test_a_method_of_many_options_leaves_room_for_the_plot(tmp_path: Path) -> None:
     name = "lora:rank=16:alpha=128:lora_plus=4:variant=dora:start=quiet"
-    write_report(result([row(name, (0.4,), to_best=None)]), tmp_path)
-    for figure in draw(result([row(name, (0.4,), to_best=None)])).values():
+    made = result([row(name, (0.4,), to_best=None)])
+    write_report(made, tmp_path)
+    for figure in draw(made).values():
         figure.canvas.draw()
         assert all(axes.get_window_extent().width > figure.bbox.width / 3 for axes in figure.axes)
 

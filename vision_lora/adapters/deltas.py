@@ -8,6 +8,7 @@ Weights come as rows, one per output channel, so that one formula serves convolu
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -27,7 +28,7 @@ def max_rank(rows: int, columns: int) -> int:
     return max(1, rows * columns // (rows + columns))
 
 
-class Delta(nn.Module):
+class Delta(nn.Module, ABC):
     """Base of all deltas: `forward(weight, bias)` gives the effective weight and bias.
 
     Shapes:
@@ -37,8 +38,9 @@ class Delta(nn.Module):
 
     variant: ClassVar[str]
 
+    @abstractmethod
     def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        raise NotImplementedError(type(self).__name__)
+        """The effective weight and bias."""
 
     def learned(self) -> dict[str, Tensor]:
         """The parameters that training changes, by name."""

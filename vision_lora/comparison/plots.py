@@ -55,10 +55,9 @@ def _by_parameters(result: Result) -> Figure:
             _folded(row.method),
             (place, mean),
             (9, 0),
-            "data",
-            "offset points",
+            textcoords="offset points",
             color=colour,
-            weight="bold",
+            fontweight="bold",
             va="center",
         )
     axes.set_xscale("log")

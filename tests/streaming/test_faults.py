@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -85,13 +86,24 @@ def test_corrupt_packets_are_dropped_counted_and_survived(camera: RtspServer) ->
         with running(source=[{"url": url, "name": "line"}], **QUICK) as at_work:
             at_work.wait_for_picture("line")
             network.mode = "corrupt"
-            wait_until(
-                lambda: at_work.read("line").dropped.get("corrupt", 0) + sum(at_work.read("line").losses.values()) >= 5,
-                seconds=30,
-                what="broken packets are noticed",
-            )
+            wait_until(lambda: at_work.read("line").dropped.get("corrupt", 0) >= 5, 30, "broken packets are noticed")
             network.mode = "pass"
-            assert at_work.wait_for_picture("line", 20) <= BACK_WITHIN
+            assert at_work.wait_for_picture("line") <= BACK_WITHIN
+            assert at_work.read("line").connects == 1
+            assert not at_work.read("line").losses
+
+
+def test_a_garbled_connection_is_given_up_and_made_again(camera: RtspServer) -> None:
+    """Where no packet can be told from the next, only the time limit notices; a new connection brings the feed back."""
+    with Network(camera.port) as network:
+        url = f"rtsp://127.0.0.1:{network.port}/line"
+        with running(source=[{"url": url, "name": "line"}], **QUICK) as at_work:
+            at_work.wait_for_picture("line")
+            network.mode = "garble"
+            wait_until(lambda: sum(at_work.read("line").losses.values()) >= 3, 60, "the connection is given up")
+            network.mode = "pass"
+            # A try that began before has to run into its time limit first.
+            assert at_work.wait_for_picture("line") <= QUICK["timeout"] + BACK_WITHIN
 
 
 def test_a_picture_that_changes_its_size(camera: RtspServer) -> None:
@@ -143,12 +155,17 @@ def test_three_cameras_keep_their_rate_while_a_fourth_is_dead() -> None:
             def rates() -> list[float]:
                 before = [at_work.read(f"line-{number}").detected for number in range(3)]
                 began = time.monotonic()
-                time.sleep(4)
+                time.sleep(3)
                 span = time.monotonic() - began
                 return [(at_work.read(f"line-{number}").detected - before[number]) / span for number in range(3)]
 
-            healthy = rates()
-            network.mode = "hang"
-            wait_until(lambda: at_work.read("fourth").state == "lost", what="the fourth is lost")
-            alone = rates()
-            assert min(after / before for before, after in zip(healthy, alone, strict=True)) >= 0.95, (healthy, alone)
+            kept = []
+            for _ in range(3):  # in turn, and the middle one: whatever else a machine does must not decide
+                healthy = rates()
+                network.mode = "hang"
+                wait_until(lambda: at_work.read("fourth").state == "lost", what="the fourth is lost")
+                alone = rates()
+                network.mode = "pass"
+                wait_until(lambda: at_work.read("fourth").state == "live", what="the fourth is back")
+                kept.append(min(after / before for before, after in zip(healthy, alone, strict=True)))
+            assert statistics.median(kept) >= 0.95, kept

@@ -8,11 +8,13 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
 
-from tests.streaming.build import Network, RtspServer, need_rtsp, running, wait_until
+from tests.streaming.build import RtspServer, Running, need_rtsp, running, wait_until
+from tests.streaming.network import Network
 
 # A camera that is back gives a picture after: waiting for the next try, connecting, and the next keyframe.
 BACK_WITHIN = 1.0
@@ -28,6 +30,16 @@ def _rtsp() -> None:
 def camera() -> Iterator[RtspServer]:
     with RtspServer() as server:
         yield server
+
+
+@contextmanager
+def through_a_network(camera: RtspServer) -> Iterator[tuple[Network, Running]]:
+    """A camera behind a network of the test's, and a service that has had a picture of it."""
+    with Network(camera.port) as network:
+        url = f"rtsp://127.0.0.1:{network.port}/line"
+        with running(source=[{"url": url, "name": "line"}], **QUICK) as at_work:
+            at_work.wait_for_picture("line")
+            yield network, at_work
 
 
 def test_a_camera_that_is_killed_and_comes_back_ten_times() -> None:
@@ -56,16 +68,13 @@ def test_a_camera_that_is_killed_and_comes_back_ten_times() -> None:
 
 
 def test_a_network_that_hangs_without_closing(camera: RtspServer) -> None:
-    with Network(camera.port) as network:
-        url = f"rtsp://127.0.0.1:{network.port}/line"
-        with running(source=[{"url": url, "name": "line"}], **QUICK) as at_work:
-            at_work.wait_for_picture("line")
-            network.mode = "hang"
-            wait_until(lambda: at_work.read("line").losses.get("timeout", 0) >= 2, what="noticed, and tried in vain")
-            network.mode = "pass"
-            assert at_work.wait_for_picture("line") <= BACK_WITHIN
-            at_work.wait_for_picture("line")
-            assert at_work.read("line").state == "live"
+    with through_a_network(camera) as (network, at_work):
+        network.mode = "hang"
+        wait_until(lambda: at_work.read("line").losses.get("timeout", 0) >= 2, what="noticed, and tried in vain")
+        network.mode = "pass"
+        assert at_work.wait_for_picture("line") <= BACK_WITHIN
+        at_work.wait_for_picture("line")
+        assert at_work.read("line").state == "live"
 
 
 def test_a_stall_of_five_seconds_needs_no_new_connection(camera: RtspServer) -> None:
@@ -81,29 +90,22 @@ def test_a_stall_of_five_seconds_needs_no_new_connection(camera: RtspServer) -> 
 
 
 def test_corrupt_packets_are_dropped_counted_and_survived(camera: RtspServer) -> None:
-    with Network(camera.port) as network:
-        url = f"rtsp://127.0.0.1:{network.port}/line"
-        with running(source=[{"url": url, "name": "line"}], **QUICK) as at_work:
-            at_work.wait_for_picture("line")
-            network.mode = "corrupt"
-            wait_until(lambda: at_work.read("line").dropped.get("corrupt", 0) >= 5, 30, "broken packets are noticed")
-            network.mode = "pass"
-            assert at_work.wait_for_picture("line") <= BACK_WITHIN
-            assert at_work.read("line").connects == 1
-            assert not at_work.read("line").losses
+    with through_a_network(camera) as (network, at_work):
+        network.mode = "corrupt"
+        wait_until(lambda: at_work.read("line").dropped.get("corrupt", 0) >= 5, 30, "broken packets are noticed")
+        network.mode = "pass"
+        assert at_work.wait_for_picture("line") <= BACK_WITHIN
+        assert at_work.read("line").connects == 1
+        assert not at_work.read("line").losses
 
 
 def test_a_garbled_connection_is_given_up_and_made_again(camera: RtspServer) -> None:
     """Where no packet can be told from the next, only the time limit notices; a new connection brings the feed back."""
-    with Network(camera.port) as network:
-        url = f"rtsp://127.0.0.1:{network.port}/line"
-        with running(source=[{"url": url, "name": "line"}], **QUICK) as at_work:
-            at_work.wait_for_picture("line")
-            network.mode = "garble"
-            wait_until(lambda: sum(at_work.read("line").losses.values()) >= 3, 60, "the connection is given up")
-            network.mode = "pass"
-            # A try that began before has to run into its time limit first.
-            assert at_work.wait_for_picture("line") <= QUICK["timeout"] + BACK_WITHIN
+    with through_a_network(camera) as (network, at_work):
+        network.mode = "garble"
+        wait_until(lambda: sum(at_work.read("line").losses.values()) >= 3, 60, "the connection is given up")
+        network.mode = "pass"
+        assert at_work.wait_for_picture("line") <= BACK_WITHIN
 
 
 def test_a_picture_that_changes_its_size(camera: RtspServer) -> None:

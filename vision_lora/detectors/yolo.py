@@ -20,6 +20,7 @@ from vision_lora.detectors import yolo_retain
 from vision_lora.detectors.base import Model
 from vision_lora.detectors.readout import Found, Readout
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
+from vision_lora.detectors.yolo_loss import FixedLoss
 
 GENERATIONS = {  # sizes of each, as its official checkpoints are called
     "yolov8": "nsmlx",
@@ -48,10 +49,12 @@ class YoloDetector(UltralyticsDetector):
     family = "ultralytics-yolo"
     supported = "a detection checkpoint of YOLOv8, YOLOv9, YOLOv10, YOLO11, YOLO12 or YOLO26, or their architecture"
     heads = (Detect, v10Detect)
+    uncapturable = ""
 
     def __init__(self, network: DetectionModel, base: str) -> None:
         self._criterion: Any = None
         self._criterion_classes = 0
+        self._fixed: FixedLoss | None = None
         self._epoch, self._epochs = 0, 1
         super().__init__(network, base)
 
@@ -86,6 +89,8 @@ class YoloDetector(UltralyticsDetector):
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         self._epoch, self._epochs = epoch, epochs
+        if self._fixed is not None:
+            self._fixed.schedule(self.criterion(self._criterion_classes))
 
     def criterion(self, classes: int) -> Any:
         """Ultralytics' loss for so many classes, at the present point of its schedule."""
@@ -97,6 +102,7 @@ class YoloDetector(UltralyticsDetector):
             self._criterion = self._net.init_criterion()
             self.classes_changed(before)
             self._criterion_classes = classes
+            self._fixed = None
         if isinstance(self._criterion, E2ELoss):
             # NMS-free heads move from the one-to-many to the one-to-one branch over the epochs.
             self._criterion.updates = self._epoch - 1
@@ -134,9 +140,20 @@ class YoloDetector(UltralyticsDetector):
         pictures, classes = branch["scores"].shape[:2]
         # Task-aligned assignment compares sixth powers of overlaps: never in half precision.
         with torch.autocast(targets.device.type, enabled=False):
+            if targets.ndim == 3:
+                fixed = self._fixed_loss(classes)
+                return dict(zip(fixed.names, fixed(outputs, targets), strict=True))
             losses, items = self.criterion(classes)(outputs, boxes_of(targets, side))
         # Ultralytics multiplies by the batch size; means keep the learning rate independent of it.
         return dict(zip((name.removesuffix("_loss") for name in items), losses / pictures, strict=True))
+
+    def _fixed_loss(self, classes: int) -> FixedLoss:
+        """The loss of boxes with room, for so many classes."""
+        criterion = self.criterion(classes)
+        if self._fixed is None:
+            self._fixed = FixedLoss(criterion)
+            self._fixed.schedule(criterion)
+        return self._fixed
 
     def read(self, images: Tensor, readout: Readout) -> list[Found]:
         outputs = self.network(images)[0]

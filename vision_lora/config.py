@@ -15,6 +15,7 @@ Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
 Start = Literal["quiet", "random"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Graphs = Literal["auto", "off"]
 ExportFormat = Literal["pt", "onnx", "openvino"]
 
 
@@ -95,6 +96,7 @@ class TrainConfig(Options):
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     devices: int = option(1, "processes that train together, each on a GPU of its own, or sharing the CPU")
     precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
+    graphs: Graphs = option("auto", "CUDA graphs of whole training steps: auto where a GPU and the detector can, or off")
     out: str = option("runs/train", "folder for the results; where it exists a number is added")
     exist_ok: bool = option(False, "write into the folder even where it exists")
     resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")

@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _losses(row: Mapping[str, float]) -> str:
-    hidden = ("epoch", "lr", "map50_95", "map50", "images_per_second")
+    hidden = ("epoch", "lr", "map50_95", "map50", "images_per_second", "loading")
     return "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in hidden)
 
 

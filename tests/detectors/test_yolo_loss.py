@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from tests.detectors.build import CLASSES, SIZE, make, pictures
+from vision_lora.datasets.loader import Batch
 from vision_lora.detectors.yolo import YoloDetector
-from vision_lora.detectors.yolo_loss import ROOM, with_room
+
+
+def with_room(targets: torch.Tensor, pictures: int) -> torch.Tensor:
+    nothing = torch.zeros(pictures)
+    return Batch(torch.zeros(pictures, 3, 8, 8), targets, nothing, nothing, nothing).with_room().targets
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov10n.yaml", "yolo11n.yaml", "yolo26n.yaml", "yolov8n-p6.yaml"])
@@ -53,16 +58,3 @@ def test_the_schedule_of_two_branches_is_followed_in_place() -> None:
     assert fixed._shares is kept  # a captured graph reads this very tensor
     criterion = detector.criterion(CLASSES)
     assert kept.flatten().tolist() == pytest.approx([criterion.o2m, criterion.o2o])
-
-
-def test_room_grows_in_few_steps_and_keeps_every_box() -> None:
-    generator = torch.Generator().manual_seed(0)
-    for count in (0, 1, 7, 40, 300):
-        rows = torch.rand(count, 6, generator=generator) + 1
-        rows[:, 0] = torch.randint(0, 4, (count,), generator=generator)
-        boxes = with_room(rows, 4)
-        assert boxes.shape[1] % ROOM == 0
-        assert (boxes.shape[1] // ROOM).bit_count() == 1
-        for index in range(4):
-            mine = boxes[index][boxes[index, :, 0] > 0]
-            assert torch.equal(mine, rows[rows[:, 0] == index][:, 1:])

@@ -17,38 +17,6 @@ from ultralytics.utils.metrics import bbox_iou
 from ultralytics.utils.ops import xywh2xyxy, xyxy2xywh
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
 
-ROOM = 8  # boxes of a picture, in steps of which room is made: few shapes, so few graphs
-
-
-def with_room(targets: Tensor, pictures: int) -> Tensor:
-    """Boxes with the same room for each picture.
-
-    Args:
-        targets: (M, 6) on the CPU: index in the batch, class, x1, y1, x2, y2 in pixels.
-        pictures: in the batch.
-
-    Returns:
-        (B, N, 5): class, x1, y1, x2, y2; zeros where there is no box. N is a multiple of `ROOM` and a power of two by
-        it, so that few different ones occur.
-
-    Examples:
-        >>> with_room(torch.tensor([[1.0, 3, 0, 0, 9, 9]]), 2)[:, :2, 0].tolist()
-        [[0.0, 0.0], [3.0, 0.0]]
-    """
-    counts = torch.bincount(targets[:, 0].long(), minlength=pictures)
-    most = int(counts.max()) if pictures else 0
-    room = ROOM
-    while room < most:
-        room *= 2
-    boxes = targets.new_zeros(pictures, room, 5)
-    order = torch.argsort(targets[:, 0], stable=True)
-    rows = targets[order]
-    first = torch.cumsum(counts, 0) - counts
-    index = rows[:, 0].long()
-    boxes[index, torch.arange(len(rows)) - first[index]] = rows[:, 1:]
-    return boxes
-
-
 class FixedLoss:
     """The losses of `criterion`, one branch or two, of boxes with room.
 

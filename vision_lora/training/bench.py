@@ -9,19 +9,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
+from vision_lora.datasets.loader import Batch
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.making import new_adapter, plan_adapter
+from vision_lora.devices import make_fabric
 from vision_lora.placement import Placement
+from vision_lora.training.fit import Step
+from vision_lora.training.flat import Flat
+from vision_lora.training.graphs import Backward, Eager, Graphed
+from vision_lora.training.objective import Task
 from vision_lora.training.probe import noise_batch, saved_mib
+
+Way = Literal["plain", "flat", "graph"]
 
 CLASSES = 6
 NARROWER: tuple[Placement, ...] = ("deep", "neck", "head")  # than `all`
@@ -178,9 +186,16 @@ def _peft(model: str, rank: int) -> tuple[Detector, nn.Module]:
 
 
 def training_step(
-    detector: Detector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str
-) -> Callable[[], None]:
-    """One training step on always the same pictures, to be called again and again: what `fit` does, on the CPU.
+    detector: Detector,
+    learned: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    dtype: str,
+    *,
+    device: str = "cpu",
+    way: Way = "plain",
+) -> Callable[[], Tensor]:
+    """One training step on always the same pictures, to be called again and again.
 
     Args:
         detector: to be trained.
@@ -188,17 +203,42 @@ def training_step(
         images: (B, 3, S, S) uint8 RGB.
         targets: (M, 6): index in the batch, class, x1, y1, x2, y2 in pixels.
         dtype: fp32 or bf16.
-    """
-    parameters = [parameter for parameter in learned.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+        device: as for `vision_lora.devices.pick_device`.
+        way: `plain` is the loop that everybody writes; `flat` has its parameters in long tensors, as `fit` has them on
+            a CPU; `graph` is a CUDA graph besides, as `fit` has it on a GPU.
 
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
-            losses = detector.losses(images, targets)
-        torch.stack(list(losses.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+    Returns:
+        The step; it gives the losses, (n,), which may be overwritten by the next one.
+    """
+    fabric = make_fabric(device, dtype)
+    module = Step(detector.network, learned, Task(detector)).to(fabric.device)
+    batch = Batch(images, targets, *(torch.zeros(len(images)),) * 3)
+    batch = (batch.with_room() if way == "graph" else batch).to(fabric.device)
+    parameters = [parameter for parameter in learned.parameters() if parameter.requires_grad]
+    if way == "plain":
+        optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+
+        def plain() -> Tensor:
+            with fabric.autocast():
+                losses = torch.stack(list(module(batch.images, batch.targets).values()))
+            losses.sum().backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            return losses.detach()
+
+        return plain
+    flat = Flat([{"params": parameters}])
+    optimizer = torch.optim.AdamW(flat.groups, lr=1e-4, fused=True)
+    eager = Eager(fabric.setup_module(module, move_to_device=False), fabric)
+    backward: Backward = Graphed(module, flat, detector.network, fabric, eager) if way == "graph" else eager
+
+    def step() -> Tensor:
+        _, losses = backward(batch.images, batch.targets)
+        torch.nn.utils.clip_grad_norm_(flat.tensors, 10.0)
         optimizer.step()
-        optimizer.zero_grad()
+        flat.zero_grad()
+        return losses
 
     return step
 

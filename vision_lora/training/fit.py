@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from vision_lora.config import TrainConfig
-from vision_lora.datasets.loader import TrainLoader
+from vision_lora.datasets.loader import TrainLoader, ahead
 from vision_lora.errors import TrainingError
 from vision_lora.training.ema import Ema
+from vision_lora.training.flat import Flat
+from vision_lora.training.graphs import Backward, Eager, Graphed
 from vision_lora.training.objective import Objective
+from vision_lora.training.pace import Pace
 
 Row = dict[str, float]
 
@@ -49,7 +51,7 @@ class History:
 
     Attributes:
         rows: one an epoch: epoch, lr, mean losses, map50_95 and map50 on val, images_per_second.
-        seconds: of each training step, loading not counted.
+        seconds: of each training step, waiting for pictures not counted; on a GPU means over some steps.
         best: highest map50_95 on val so far.
     """
 
@@ -77,9 +79,9 @@ class Step(nn.Module):
         self.learned = learned
         self._objective = objective
 
-    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, targets: Tensor, *further: Tensor) -> dict[str, Tensor]:
         """Losses by name, see `Objective`."""
-        return self._objective(images, targets)
+        return self._objective(images, targets, *further)
 
 
 def fit(
@@ -93,6 +95,8 @@ def fit(
     fabric: Fabric,
     state_file: Path,
     listener: Listener,
+    *,
+    graphed: bool = False,
 ) -> History:
     """Train `learned`, an adapter or the network itself, and keep the best and the last weights.
 
@@ -107,16 +111,20 @@ def fit(
         fabric: devices and precision.
         state_file: where everything needed to go on is written after each epoch; read first where it exists.
         listener: is told of each step and epoch.
+        graphed: whether steps are captured in CUDA graphs, see `vision_lora.training.graphs`.
 
     Raises:
-        TrainingError: a loss is not a number.
+        TrainingError: a loss is not a number, or a GPU's memory is full.
         KeyboardInterrupt: after the last weights were saved.
     """
-    # One kernel for hundreds of small tensors. It would scale fp16's gradients by itself, after they were clipped.
-    fused = config.precision != "fp16"
-    optimizer = torch.optim.AdamW(parameter_groups(learned, config), lr=config.peak_lr, fused=fused)
-    step, optimizer = fabric.setup(Step(network, learned, objective), optimizer)
-    ema = Ema(learned, config.ema)
+    module = Step(network, learned, objective).to(fabric.device)
+    flat = Flat(parameter_groups(learned, config))
+    # One kernel; it would scale fp16's gradients by itself, after they were clipped.
+    optimizer = torch.optim.AdamW(flat.groups, lr=config.peak_lr, fused=config.precision != "fp16")
+    step, optimizer = fabric.setup(module, optimizer)
+    eager = Eager(step, fabric)
+    backward: Backward = Graphed(module, flat, network, fabric, eager) if graphed else eager
+    ema = Ema(flat, learned, config.ema)
     history = History()
     if state_file.exists():
         _load_state(state_file, learned, optimizer, ema, history)
@@ -127,40 +135,32 @@ def fit(
             batches.set_epoch(epoch)
             side = side_at(epoch, config)
             objective.begin_epoch(epoch, config.epochs)
-            means: dict[str, float] = {}
-            pictures, started = 0, time.perf_counter()
-            for index, batch in enumerate(batches):
-                batch = batch.to(fabric.device, non_blocking=True).resized(side)
-                began = time.perf_counter()
+            pace = Pace(fabric.device)
+            for index, batch in enumerate(pace.waiting_for(ahead(batches, fabric.device, room=graphed))):
+                batch = batch.resized(side)
                 done, steps = epoch * len(batches) + index, config.epochs * len(batches)
                 lr = config.peak_lr * schedule(done, steps, warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["ratio"]
-                losses = step(batch.images, batch.targets)
-                stacked = torch.stack(list(losses.values()))
-                fabric.backward(stacked.sum())
+                names, losses = backward(batch.images, batch.targets, *objective.further(fabric.device))
                 fabric.clip_gradients(step, optimizer, max_norm=config.clip, error_if_nonfinite=False)
                 optimizer.step()
-                optimizer.zero_grad()
+                flat.zero_grad()
                 ema.update()
-                # Read as a list: one wait for the device, not one a loss.
-                for name, value in zip(losses, stacked.tolist(), strict=True):
-                    means[name] = means.get(name, 0.0) + (value - means.get(name, 0.0)) / (index + 1)
-                if not all(map(math.isfinite, means.values())):
-                    raise TrainingError(
-                        f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "
-                        f"try --lr {config.peak_lr / 4:g}, or --precision fp32"
-                    )
-                history.seconds.append(time.perf_counter() - began)
-                pictures += len(batch)
-                speed = pictures / (time.perf_counter() - started)
-                listener.stepped(epoch + 1, index + 1, len(batches), {**means, "images_per_second": speed})
+                if means := pace.stepped(names, losses, len(batch), last=index + 1 == len(batches)):
+                    if not all(map(math.isfinite, means.values())):
+                        raise TrainingError(
+                            f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "
+                            f"try --lr {config.peak_lr / 4:g}, or --precision fp32"
+                        )
+                    listener.stepped(epoch + 1, index + 1, len(batches), {**means, **pace.speed})
+            history.seconds += pace.seconds
 
             with ema.applied():
                 # One process measures, and all stop and keep by its word.
                 map50_95, map50 = fabric.broadcast(validate() if fabric.is_global_zero else (0.0, 0.0))
                 row = {"epoch": epoch + 1, "lr": lr, **means, "map50_95": map50_95, "map50": map50}
-                history.rows.append({**row, "images_per_second": speed})
+                history.rows.append({**row, **pace.speed})
                 if best := map50_95 > history.best:
                     history.best = map50_95
                     save("best")
@@ -171,6 +171,11 @@ def fit(
             fabric.barrier()
             if epoch + 1 - history.best_epoch >= config.patience:
                 break
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrainingError(
+            f"epoch {epoch + 1}: the GPU's memory is full with {len(batch)} pictures of {side} px a step; "
+            f"try --batch {max(1, config.batch // 2)}, or --variant lora-fa, which needs about half as much"
+        ) from error
     except KeyboardInterrupt:
         with ema.applied():
             save("last")

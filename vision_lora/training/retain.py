@@ -42,9 +42,13 @@ class Retaining:
         self.replay.set_epoch(epoch)
         self._pictures = iter(self.replay)
 
-    def __call__(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def further(self, device: torch.device) -> tuple[Tensor, ...]:
+        """See `Objective`: the next pictures to replay, (B, 3, S, S) uint8."""
+        return (next(self._pictures).images.to(device, non_blocking=True),)
+
+    def __call__(self, images: Tensor, targets: Tensor, *further: Tensor) -> dict[str, Tensor]:
         """See `Objective`; `retain` is the distance."""
-        replay = next(self._pictures).images.to(images.device)
+        (replay,) = further
         prepare = self.detector.prepare
         losses, here = self.detector.retaining_losses(prepare(images), targets, self.teacher)
         _, there = self.detector.retaining_losses(prepare(replay), None, self.teacher)

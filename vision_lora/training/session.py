@@ -33,6 +33,7 @@ from vision_lora.outputs import new_folder, write_json
 from vision_lora.placement import placement_for
 from vision_lora.training.budget import choose_layers
 from vision_lora.training.fit import Listener, Silent, fit
+from vision_lora.training.graphs import obstacle
 from vision_lora.training.methods import TEACHER, Learner, make_learner
 from vision_lora.training.objective import Objective, Task
 from vision_lora.training.replay import replay_loader
@@ -109,6 +110,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     if config.quiet and adapter is not None and replay is not None and not state_file.exists():
         start_quietly(detector, adapter, replay, batches)  # a run that goes on has its factors already
     objective = _objective(config, learner, names, replay)
+    graphed = config.graphs == "auto" and not obstacle(detector, fabric)
 
     files = {name: out / _file_name(name, config.method) for name in ("best", "last")}
 
@@ -127,7 +129,17 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
     try:
         listener = audience if fabric.is_global_zero else Silent()
         history = fit(
-            detector.network, learner.learned, objective, batches, validate, save, config, fabric, state_file, listener
+            detector.network,
+            learner.learned,
+            objective,
+            batches,
+            validate,
+            save,
+            config,
+            fabric,
+            state_file,
+            listener,
+            graphed=graphed,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -167,6 +179,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         "seed": config.seed,
         "device": str(fabric.device),
         "precision": str(fabric._precision.precision),
+        "graphs": graphed or obstacle(detector, fabric) or "off",
         "versions": {"vision_lora": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
     write_json(out / "summary.json", values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -96,7 +97,9 @@ class TrainConfig(Options):
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     devices: int = option(1, "processes that train together, each on a GPU of its own, or sharing the CPU")
     precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
-    graphs: Graphs = option("auto", "CUDA graphs of whole training steps: auto where a GPU and the detector can, or off")
+    graphs: Graphs = option(
+        "auto", "CUDA graphs of whole training steps: auto where a GPU and the detector can, or off"
+    )
     out: str = option("runs/train", "folder for the results; where it exists a number is added")
     exist_ok: bool = option(False, "write into the folder even where it exists")
     resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")
@@ -280,11 +283,13 @@ class ModelsConfig(Options):
 
 @dataclass(frozen=True)
 class BenchmarkConfig(Options):
-    """Measure time and memory of training and inference on the CPU, all methods side by side."""
+    """Measure time and memory of training steps, and on the CPU of inference, all methods side by side."""
 
     model: str = option("starter", BASE)
-    imgsz: int = option(640, "side of the square pictures, pixels, a multiple of 32")
-    batch: int = option(4, "pictures in a training step")
+    sizes: str = option("640x4", "sides of the square pictures, pixels, and pictures in a step: 320x16,640x16")
+    device: str = option(
+        "cpu", "cpu, cuda, cuda:1; on a GPU steps are measured in bf16, as a plain loop and as a graph"
+    )
     rank: int = option(8, "rank of the adapters")
     threads: int = option(2, "CPU threads")
     repeats: int = option(9, "turns; in each, every method runs once, and medians over the turns are reported")
@@ -294,6 +299,14 @@ class BenchmarkConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(self.threads >= 1, "threads", self.threads, "1 or more")
+        demand(self.pairs, "sizes", self.sizes, "sides (a multiple of 32) and batches, such as 320x16,640x16")
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Side and batch of each size; none where one of them is neither."""
+        read = [re.fullmatch(r"(\d{2,4})x(\d{1,4})", size.strip()) for size in self.sizes.split(",")]
+        pairs = [(int(size[1]), int(size[2])) for size in read if size]
+        return pairs if len(pairs) == len(read) and all(s >= 32 and s % 32 == 0 and b for s, b in pairs) else []
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ def test_average_follows_and_is_swapped_in_for_a_while() -> None:
     ema = averaged(module, decay=0.9)
     nn.init.ones_(module.weight)
     ema.update()  # early steps: decay 2 / 11
-    assert torch.allclose(ema.average[0], torch.tensor([9 / 11]))
+    assert torch.allclose(ema.average[0][:1], torch.tensor([9 / 11]))
     with ema.applied():
         assert torch.allclose(module.weight, torch.tensor([[9 / 11]]))
     assert module.weight.item() == 1
     for _ in range(500):
         ema.update()
-    assert torch.allclose(ema.average[0], torch.ones(1))
+    assert torch.allclose(ema.average[0][:1], torch.ones(1))
 
 
 def test_buffers_of_batchnorm_are_averaged_too() -> None:
@@ -42,7 +42,7 @@ def test_no_decay_follows_the_module() -> None:
     nn.init.normal_(module.weight)
     ema.update()
     with ema.applied():
-        assert torch.equal(ema.average[0], torch.cat((module.weight.flatten(), module.bias)))
+        assert torch.equal(ema.average[0][[0, 1, 2, 3, 64, 65]], torch.cat((module.weight.flatten(), module.bias)))
 
 
 def test_state_goes_on() -> None:

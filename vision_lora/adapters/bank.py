@@ -226,8 +226,9 @@ class _Layout:
 
 
 def _extent(group: Sequence[Link]) -> tuple[int, int, int]:
-    """Layers, most rows, columns."""
-    return len(group), max(len(_weight(link)) for link in group), _weight(group[0]).shape[1]
+    """Layers, most rows, columns; rows in eights, so that each weight begins where kernels can load several numbers."""
+    most = max(len(_weight(link)) for link in group)
+    return len(group), -(-most // 8) * 8, _weight(group[0]).shape[1]
 
 
 def _weight(link: Link) -> Tensor:

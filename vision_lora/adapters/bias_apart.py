@@ -32,7 +32,9 @@ def run(layer: nn.Conv2d, weight: Tensor, bias: Tensor, input: Tensor) -> Tensor
     Returns:
         (B, out, H', W').
     """
-    output: Tensor = _BiasApart.apply(input, weight, bias, compute.settings_of(layer))
+    dtype = compute.dtype_of(input)
+    with torch.autocast(input.device.type, enabled=False):
+        output: Tensor = _BiasApart.apply(input.to(dtype), weight.to(dtype), bias.to(dtype), compute.settings_of(layer))
     return output
 
 
@@ -48,4 +50,4 @@ class _BiasApart(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
         grad_input, grad_weight = compute.convolution_backward(grad, x, weight, ctx.settings, wanted)
-        return grad_input, grad_weight, grad.sum((0, 2, 3)), None
+        return grad_input, grad_weight, compute.channel_sum(grad), None

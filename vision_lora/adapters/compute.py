@@ -38,3 +38,8 @@ def convolution_backward(
         grad, input, weight, None, stride, padding, dilation, False, [0], groups, [*wanted, False]
     )
     return grad_input, grad_weight
+
+
+def channel_sum(grad: Tensor) -> Tensor:
+    """Sum of (B, C, H, W) over pictures and positions, (C,): the gradient of a bias."""
+    return grad.sum((0, 2, 3))

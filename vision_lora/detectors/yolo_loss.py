@@ -17,6 +17,7 @@ from ultralytics.utils.metrics import bbox_iou
 from ultralytics.utils.ops import xywh2xyxy, xyxy2xywh
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
 
+
 class FixedLoss:
     """The losses of `criterion`, one branch or two, of boxes with room.
 
@@ -133,7 +134,9 @@ class _DenseAssigner(TaskAlignedAssigner):
         overlaps = torch.where(mask_gt.bool(), overlaps.clamp(min=0), 0.0)
         return scores.pow(self.alpha) * overlaps.pow(self.beta), overlaps
 
-    def select_candidates_in_gts(self, xy_centers: Tensor, gt_bboxes: Tensor, mask_gt: Tensor, eps: float = 1e-9) -> Tensor:
+    def select_candidates_in_gts(
+        self, xy_centers: Tensor, gt_bboxes: Tensor, mask_gt: Tensor, eps: float = 1e-9
+    ) -> Tensor:
         """Cells inside each box, (B, N, A); a box smaller than the second level's stride counts as large as that."""
         boxes = xyxy2xywh(gt_bboxes)
         small = (boxes[..., 2:] < self.stride_val) & mask_gt.bool()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import tempfile
 import time
@@ -137,19 +138,21 @@ def switch_rows(model: str, *, imgsz: int, rank: int, repeats: int, seed: int = 
 
 def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[Detector, nn.Module]]]:
     methods: dict[str, Callable[[], tuple[Detector, nn.Module]]] = {
-        "full": lambda: _full(model),
+        "full": lambda: full(model),
         "lora": lambda: adapted(model, rank, "lora", 0),
         **{f"lora, {place}": partial(adapted, model, rank, placement=place) for place in NARROWER},
         "lora-fa": lambda: adapted(model, rank, "lora-fa", 0),
     }
-    try:
-        import peft  # noqa: F401 - optional
-    except ImportError:
-        return methods
-    return {**methods, "peft": lambda: _peft(model, rank)}
+    return {**methods, "peft": lambda: peft_lora(model, rank)} if peft_installed() else methods
 
 
-def _full(model: str) -> tuple[Detector, nn.Module]:
+def peft_installed() -> bool:
+    """Whether there is something to compare with."""
+    return importlib.util.find_spec("peft") is not None
+
+
+def full(model: str) -> tuple[Detector, nn.Module]:
+    """A detector for `CLASSES` classes whose every weight trains, and its network."""
     detector = Detector.load(model, fold=False)
     replace_classes(detector, _names())
     unfreeze(detector)
@@ -167,7 +170,7 @@ def adapted(
     return detector, adapter
 
 
-def _peft(model: str, rank: int) -> tuple[Detector, nn.Module]:
+def peft_lora(model: str, rank: int) -> tuple[Detector, nn.Module]:
     """PEFT's LoRA as it is commonly put on a YOLO: all dense convolutions, BatchNorm kept and frozen."""
     from peft import LoraConfig, inject_adapter_in_model
 

@@ -6,11 +6,15 @@ arithmetic.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+ALIGN = 64  # numbers: each part begins where a tensor of its own would, since kernels load several numbers at a time
 
 
 class Flat:
@@ -33,11 +37,12 @@ class Flat:
             parts: list[nn.Parameter] = list(group["params"])
             if not parts:
                 continue
-            whole = nn.Parameter(torch.cat([_in_memory(part.detach()).flatten() for part in parts]))
+            sizes = [math.ceil(part.numel() / ALIGN) * ALIGN for part in parts]
+            whole = nn.Parameter(parts[0].new_zeros(sum(sizes)))
             whole.grad = torch.zeros_like(whole)
-            ends = torch.tensor([part.numel() for part in parts]).cumsum(0).tolist()
-            for part, end in zip(parts, ends, strict=True):
-                place = slice(end - part.numel(), end)
+            for part, start in zip(parts, accumulate(sizes, initial=0), strict=False):
+                place = slice(start, start + part.numel())
+                whole.data[place] = _in_memory(part.detach()).flatten()
                 part.data = _shaped(whole.data[place], part)
                 part.grad = _shaped(whole.grad[place], part)
                 self.parameters.append(part)
@@ -72,8 +77,4 @@ def _shaped(numbers: Tensor, like: Tensor) -> Tensor:
 
 
 def _channels_last(tensor: Tensor) -> bool:
-    return (
-        tensor.ndim == 4
-        and not tensor.is_contiguous()
-        and tensor.is_contiguous(memory_format=torch.channels_last)
-    )
+    return tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -81,7 +81,7 @@ class Graphed:
         self._losses, self._flat, self._network, self._fabric = losses, flat, network, fabric
         self._eager: Eager = eager
         self._captured: dict[tuple[torch.Size, ...], _Captured] = {}
-        self._pool = torch.cuda.graph_pool_handle()  # one for all: never are two replayed at a time
+        self._pool: Any = None
         self.failed = False
 
     def __call__(self, *inputs: Tensor) -> tuple[tuple[str, ...], Tensor]:
@@ -94,9 +94,7 @@ class Graphed:
                 raise
             except RuntimeError as error:
                 self.failed = True
-                log.warning(
-                    "no CUDA graph of a step (%s); training goes on without, more slowly", _first_line(error)
-                )
+                log.warning("no CUDA graph of a step (%s); training goes on without, more slowly", _first_line(error))
         if self.failed:
             return self._eager(*inputs)
         captured = self._captured[shapes]
@@ -117,8 +115,11 @@ class Graphed:
                 buffer.copy_(before)
         torch.cuda.current_stream().wait_stream(stream)
         # A pass without gradients keeps its weights on the layers until another adapter's take their place.
-        held: list[object] = [layer.__dict__["_kept"] for layer in self._network.modules() if isinstance(layer, Adapted)]
+        held: list[object] = [
+            layer.__dict__["_kept"] for layer in self._network.modules() if isinstance(layer, Adapted)
+        ]
         graph = torch.cuda.CUDAGraph()
+        self._pool = self._pool or torch.cuda.graph_pool_handle()  # one for all: never are two replayed at a time
         # Threads that load pictures may allocate meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
             names, losses = self._step(places)
@@ -127,8 +128,11 @@ class Graphed:
     def _step(self, inputs: tuple[Tensor, ...]) -> tuple[tuple[str, ...], Tensor]:
         kind = inputs[0].device.type
         # What autocast has converted must not outlive the pass: a graph would read it from freed memory.
-        with self._fabric.autocast(), torch.autocast(
-            kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind), cache_enabled=False
+        with (
+            self._fabric.autocast(),
+            torch.autocast(
+                kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind), cache_enabled=False
+            ),
         ):
             losses = self._losses(*inputs)
             stacked = torch.stack(list(losses.values()))

@@ -42,4 +42,8 @@ def convolution_backward(
 
 def channel_sum(grad: Tensor) -> Tensor:
     """Sum of (B, C, H, W) over pictures and positions, (C,): the gradient of a bias."""
-    return grad.sum((0, 2, 3))
+    if grad.device.type == "cpu":
+        return grad.sum((0, 2, 3))
+    # As a product with ones it takes a GPU a third to a half of the time (data/results/gpu/bias_gradient.json).
+    rows = grad.permute(0, 2, 3, 1).flatten(0, 2)
+    return rows.new_ones(len(rows)) @ rows

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from lightning_fabric.strategies.strategy import Strategy
 
 from vision_lora.errors import ConfigError
 
@@ -48,13 +49,14 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
-def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
+def make_fabric(device: str, precision: str, devices: int = 1, together: Strategy | None = None) -> Fabric:
     """Lightning Fabric for the options `--device` and `--precision`.
 
     Args:
         device: as for `pick_device`.
         precision: auto, fp32, bf16 or fp16.
         devices: processes, each on a GPU of its own, or sharing the CPU.
+        together: how several of them train.
 
     Raises:
         ConfigError: no such device, or fp16 on a CPU.
@@ -72,5 +74,5 @@ def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
         "bf16": Autocast("bf16-mixed", chosen.type),
         "fp16": Autocast("16-mixed", chosen.type),
     }
-    strategy = "ddp" if devices > 1 else "auto"
+    strategy = together if devices > 1 and together is not None else "auto"
     return Fabric(accelerator=chosen.type, devices=places, strategy=strategy, plugins=plugins[precision])

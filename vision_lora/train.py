@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,8 +73,6 @@ def run(config: TrainConfig, console: Console) -> None:
         summary = train(config, terminal)
     finally:
         terminal.progress.stop()
-    if summary is None:
-        return
     values = summary.values
     scores = f"val mAP50-95 {values['map50_95']:.4f}  mAP50 {values['map50']:.4f}"
     console.print(f"\n{scores}  (epoch {values['best_epoch']})")
@@ -85,9 +84,9 @@ def run(config: TrainConfig, console: Console) -> None:
         for line in skipped:
             console.print(f"  {line}", markup=False)
     console.print(f"{summary.result}: {values['adapter_bytes'] / 1e6:.2f} MB")
-    adapter = f" --adapter {summary.result}" if values["method"] == "lora" else ""
-    model = config.model if values["method"] == "lora" else summary.result
-    console.print(f"next: python -m vision_lora.predict --model {model}{adapter} --source PICTURES", markup=False)
+    result = shlex.quote(str(summary.result))
+    used = f"{shlex.quote(summary.model)} --adapter {result}" if values["method"] == "lora" else result
+    console.print(f"next: python -m vision_lora.predict --model {used} --source PICTURES", markup=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ class Batch:
         targets: one row a box: index in the batch, class, x1, y1, x2, y2 in pixels of the square, (M, 6) float32.
         scales: new pixels per old pixel, (B,) float32.
         pads: padding left and above in pixels, (B, 2) float32.
-        indices: position in the list of samples, (B,) int64.
+        indices: position in the list of samples, (B,) int64; -1 for a picture that does not count, see `_Draws`.
     """
 
     images: Tensor
@@ -75,6 +76,7 @@ class _Draw:
     epoch: int
     position: int
     index: int
+    counts: bool = True
 
 
 _Item = tuple[NDArray[np.uint8], Boxes, NDArray[np.int64], float, tuple[float, float], int]
@@ -113,8 +115,9 @@ class _Draws(Sampler[list[_Draw]]):
                 for place, index in enumerate(order[start : start + self.batch])
             ]
             process, processes = self.shard
-            # Processes step together: where a last batch is too small for all, the late ones repeat its pictures.
-            yield whole[process::processes] or whole[-1:]
+            # Processes step together: where a last batch is too small for all, the late ones go along with a picture
+            # that does not count.
+            yield whole[process::processes] or [replace(whole[-1], counts=False)]
 
 
 def class_balance(samples: Sequence[Sample]) -> NDArray[np.float64]:
@@ -160,7 +163,7 @@ class _TrainPictures(TorchDataset[_Item]):
         # A copy: some transforms work in place, and the cache is everyone's.
         image, boxes, classes = self.augment(picture.image.copy(), picture.boxes, picture.classes, rng)
         scale, (pad_x, pad_y) = float(self.cache.scales[draw.index]), self.cache.pads[draw.index].tolist()
-        return image, boxes, classes, scale, (pad_x, pad_y), draw.index
+        return image, boxes, classes, scale, (pad_x, pad_y), draw.index if draw.counts else -1
 
     def _picture(self, index: int) -> Picture:
         return Picture(self.cache.pictures[index].numpy(), self.boxes[index], self.classes[index], self.areas[index])
@@ -208,6 +211,17 @@ class TrainLoader(Batches):
         super().__init__(loader)
         self._draws = draws
         self.problems = problems
+
+    def pictures(self, index: int) -> int:
+        """Pictures in a batch of an epoch, over all processes."""
+        return min(self._draws.batch, self._draws.draws - index * self._draws.batch)
+
+    def whole(self) -> Batches:
+        """The same batches where several processes divide them, whole; loaded in this process."""
+        draws = copy.copy(self._draws)
+        draws.shard = (0, 1)
+        loader = DataLoader(self._loader.dataset, batch_sampler=draws, collate_fn=_collate, generator=torch.Generator())
+        return Batches(loader)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the augmentations of the next iteration."""
@@ -268,6 +282,7 @@ def train_loader(
         collate_fn=_collate,
         worker_init_fn=_quiet_worker,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # for its workers' seeds: none of the run's own random numbers is taken
         pin_memory=pin_memory,
     )
     return TrainLoader(loader, draws, problems)
@@ -287,7 +302,12 @@ def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: i
     """
     return Batches(
         DataLoader(
-            _EvalPictures(samples, imgsz), batch, num_workers=workers, collate_fn=_collate, worker_init_fn=_quiet_worker
+            _EvalPictures(samples, imgsz),
+            batch,
+            num_workers=workers,
+            collate_fn=_collate,
+            worker_init_fn=_quiet_worker,
+            generator=torch.Generator(),
         )
     )
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,8 +93,30 @@ def run(config: TrainConfig, console: Console) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; gives the exit code."""
-    return run_verb(TrainConfig, "train", run, argv)
+    """Entry point; gives the exit code: 130 after Ctrl-C or SIGTERM."""
+    with _stopped_once():
+        return run_verb(TrainConfig, "train", run, argv)
+
+
+@contextmanager
+def _stopped_once() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does; what comes after the first of them does not disturb the saving."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, stop) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _losses(row: Mapping[str, float]) -> str:

@@ -18,13 +18,18 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from vision_lora.datasets.augment import Recipe
-from vision_lora.datasets.cache import PictureCache
+from vision_lora.datasets.cache import PictureCache, free_shared_memory
 from vision_lora.datasets.mix import Picture, mosaic, paste_defect
 from vision_lora.datasets.sample import Boxes, Problem, Sample
 from vision_lora.errors import DataError
 from vision_lora.images import letterbox
 
 log = logging.getLogger(__name__)
+
+PATIENCE = (
+    300  # seconds that a batch may take; a worker that was lost, or waits for a disk, would be waited for for ever
+)
+PREFETCHED = 2  # batches that each worker has ready
 
 
 @dataclass
@@ -205,12 +210,14 @@ class TrainLoader(Batches):
 
     Attributes:
         problems: pictures that could not be decoded and are left out.
+        in_flight: bytes of shared memory that its batches take on their way here.
     """
 
-    def __init__(self, loader: DataLoader[_Item], draws: _Draws, problems: list[Problem]) -> None:
+    def __init__(self, loader: DataLoader[_Item], draws: _Draws, problems: list[Problem], in_flight: int) -> None:
         super().__init__(loader)
         self._draws = draws
         self.problems = problems
+        self.in_flight = in_flight
 
     def pictures(self, index: int) -> int:
         """Pictures in a batch of an epoch, over all processes."""
@@ -242,6 +249,7 @@ def train_loader(
     balanced: bool = False,
     min_draws: int = 0,
     shard: tuple[int, int] = (0, 1),
+    spare: int = 0,
 ) -> TrainLoader:
     """Decode the training pictures once and serve augmented batches of them.
 
@@ -258,13 +266,27 @@ def train_loader(
         balanced: draw pictures of rare classes more often (`class_balance`).
         min_draws: pictures in an epoch, at least; a smaller set is drawn several times, each time augmented anew.
         shard: which of how many processes this is; each batch is divided among them.
+        spare: bytes of shared memory to leave to others.
 
     Raises:
         DataError: no sample, or none can be decoded, or strict and one cannot.
     """
     if not samples:
         raise DataError("no training picture; expected at least one: check the dataset's train split")
-    cache = PictureCache(samples, imgsz, budget_gib=cache_gib)
+    # Workers hand their batches over in shared memory, of which containers often have 64 MiB: what is written beyond it
+    # kills the worker.
+    in_flight = (workers * PREFETCHED + 2) * math.ceil(batch / shard[1]) * imgsz * imgsz * 3 if workers else 0
+    free = free_shared_memory() // shard[1] - spare
+    if in_flight > free:
+        log.warning(
+            "shared memory has %d MiB free, and batches of %d pictures from worker processes need %d: pictures are "
+            "loaded in the training process instead, more slowly; give the container more (docker run --shm-size=2g)",
+            max(0, free) >> 20,
+            batch,
+            in_flight >> 20,
+        )
+        workers = in_flight = 0
+    cache = PictureCache(samples, imgsz, budget_gib=cache_gib, shared=free - in_flight)
     problems = [Problem(samples[i].path, "", cache.errors[i], "a whole picture") for i in sorted(cache.errors)]
     if problems and (strict or len(problems) == len(samples)):
         raise DataError(cache.errors[min(cache.errors)])
@@ -279,13 +301,15 @@ def train_loader(
         _TrainPictures(samples, cache, recipe, seed),
         batch_sampler=draws,
         num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
+        timeout=PATIENCE if workers else 0,
         collate_fn=_collate,
         worker_init_fn=_quiet_worker,
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # for its workers' seeds: none of the run's own random numbers is taken
         pin_memory=pin_memory,
     )
-    return TrainLoader(loader, draws, problems)
+    return TrainLoader(loader, draws, problems, in_flight)
 
 
 def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: int = 0) -> Batches:

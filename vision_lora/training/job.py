@@ -139,7 +139,8 @@ def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
     learner = make_learner(config, names, layers)
     replay = None
     if learner.adapter is not None and (config.joint or config.quiet):
-        replay = replay_loader(config, learner.detector.side, len(batches), shard, pin=fabric.device.type == "cuda")
+        pin = fabric.device.type == "cuda"
+        replay = replay_loader(config, learner.detector.side, len(batches), shard, pin=pin, spare=batches.in_flight)
     return Job(
         config,
         opened,

@@ -12,7 +12,9 @@ LEAVES = 128  # drawn pictures that stand in where a run has no everyday ones to
 LARGER = 2  # sides of the pictures to learn from that the replayed ones have, at most
 
 
-def replay_loader(config: TrainConfig, side: int, steps: int, shard: tuple[int, int], *, pin: bool) -> TrainLoader:
+def replay_loader(
+    config: TrainConfig, side: int, steps: int, shard: tuple[int, int], *, pin: bool, spare: int
+) -> TrainLoader:
     """Everyday pictures, or for want of any dead leaves, augmented without labels.
 
     They are as large as the base was trained on, where that is up to twice the side that defects are learned at: what
@@ -25,6 +27,7 @@ def replay_loader(config: TrainConfig, side: int, steps: int, shard: tuple[int, 
         steps: batches an epoch.
         shard: which of how many processes this is.
         pin: put batches in page-locked memory, for a GPU.
+        spare: bytes of shared memory to leave to the batches to learn from.
     """
     side = min(max(side, config.imgsz), LARGER * config.imgsz)
     samples = leaves(LEAVES, side, config.seed) if config.replay is None else open_pictures(config.replay)
@@ -39,4 +42,5 @@ def replay_loader(config: TrainConfig, side: int, steps: int, shard: tuple[int, 
         min_draws=steps * batch,
         pin_memory=pin,
         shard=shard,
+        spare=spare,
     )

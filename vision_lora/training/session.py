@@ -22,7 +22,7 @@ from vision_lora.adapters.plan import Plan
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.sample import Dataset
 from vision_lora.detectors.base import Detector
-from vision_lora.devices import make_fabric
+from vision_lora.devices import make_fabric, use_threads
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.report import save_curves, save_prediction_grid
@@ -96,15 +96,20 @@ def help_to_train(config: TrainConfig, out: Path, layers: Sequence[str] | None, 
         layers: to adapt, where they have been chosen.
         goes_on: whether it goes on from the state in its folder.
     """
+    use_threads(config.threads, workers=config.workers, processes=config.devices)
     fabric = make_fabric(config.device, config.precision, config.devices, Together(None))
     data = open_data(config)
     job = prepare(data, fabric, layers)
     fabric.launch()
-    _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Silent())
+    try:
+        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Silent())
+    except RuntimeError as error:
+        raise in_words(error, config, out) or error from error
 
 
 def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     config = folder.config
+    use_threads(config.threads, workers=config.workers, processes=config.devices)
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)

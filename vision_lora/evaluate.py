@@ -19,6 +19,7 @@ def run(config: EvaluateConfig, console: Console) -> None:
     from vision_lora.datasets.loader import eval_loader
     from vision_lora.datasets.open import open_dataset
     from vision_lora.detectors.load import load_detector
+    from vision_lora.devices import use_threads
     from vision_lora.evaluation.measure import measure, measure_tiled
     from vision_lora.outputs import check_file, write_json
 
@@ -29,6 +30,7 @@ def run(config: EvaluateConfig, console: Console) -> None:
     samples = dataset.splits.get(config.split)
     if not samples:
         raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")
+    use_threads(config.threads)
     detector = load_detector(config.model, config.adapter, config.device)
     imgsz = config.imgsz or detector.imgsz
     mode: Mode = config.mode or ("defects" if detector.adapter else "general")

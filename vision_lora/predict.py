@@ -16,6 +16,7 @@ def run(config: PredictConfig, console: Console) -> None:
     """Detect, write, and print what was found."""
     from vision_lora.detectors.load import load_detector
     from vision_lora.detectors.readout import Readout
+    from vision_lora.devices import use_threads
     from vision_lora.outputs import check_file, new_folder, write_json
     from vision_lora.streaming.predict import detect_frames
     from vision_lora.streaming.sinks import AnnotatedFolder, coco_results
@@ -23,6 +24,7 @@ def run(config: PredictConfig, console: Console) -> None:
 
     target = check_file("json", config.json)
     source = open_files(config.source)
+    use_threads(config.threads)
     detector = load_detector(config.model, config.adapter, config.device)
     imgsz = config.imgsz or detector.imgsz
     out = new_folder(config.out, exist_ok=config.exist_ok)

@@ -276,7 +276,7 @@ def test_detections_are_kept_to_the_bit(tmp_path: Path) -> None:
 
 _PARENT = """
 import subprocess, sys, time
-child = "import time; from vision_lora.comparison import leash; leash.hold(); print('up', flush=True); time.sleep(600)"
+child = "import time; from vision_lora import leash; leash.hold(); print('up', flush=True); time.sleep(600)"
 process = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, start_new_session=True)
 print(process.pid, flush=True)
 time.sleep(600)

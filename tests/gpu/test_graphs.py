@@ -80,7 +80,7 @@ def test_a_batch_that_does_not_fit_is_told(graphs: str, tmp_path: Path, capsys: 
     words = ["--data", str(data), "--imgsz", "640", "--batch", "64", "--draws", "64", "--out", str(tmp_path / "run")]
     assert train([*words, "--device", "cuda", "--workers", "0", "--graphs", graphs]) == 2
     err = " ".join(capsys.readouterr().err.split())
-    assert "the GPU's memory is full with 64 pictures of 640 px a step; try --batch 32" in err
+    assert "the device's memory is full with 64 pictures of 640 px a step; try --batch 32" in err
 
 
 def test_a_graph_and_an_adapter_are_what_makes_a_step_fast() -> None:

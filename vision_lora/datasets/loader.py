@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from vision_lora.datasets.augment import Recipe
-from vision_lora.datasets.cache import PictureCache
+from vision_lora.datasets.cache import PictureCache, free_shared_memory
 from vision_lora.datasets.mix import Picture, mosaic, paste_defect
 from vision_lora.datasets.sample import Boxes, Problem, Sample
 from vision_lora.errors import DataError
@@ -26,6 +27,10 @@ from vision_lora.images import letterbox
 log = logging.getLogger(__name__)
 
 ROOM = 8  # boxes of a picture, at least, that `Batch.with_room` makes room for
+PATIENCE = (
+    300  # seconds that a batch may take; a worker that was lost, or waits for a disk, would be waited for for ever
+)
+PREFETCHED = 2  # batches that each worker has ready
 
 
 @dataclass
@@ -38,7 +43,7 @@ class Batch:
             the same room for each picture, see `with_room`.
         scales: new pixels per old pixel, (B,) float32.
         pads: padding left and above in pixels, (B, 2) float32.
-        indices: position in the list of samples, (B,) int64.
+        indices: position in the list of samples, (B,) int64; -1 for a picture that does not count, see `_Draws`.
     """
 
     images: Tensor
@@ -51,8 +56,9 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The batch on another device."""
-        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()))
+        """The batch on another device; `indices` stay, for the host alone asks for them."""
+        moved = (tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()[:-1])
+        return Batch(*moved, self.indices)
 
     def resized(self, side: int) -> Batch:
         """The batch at another side, pixels; boxes, scales and pads follow."""
@@ -100,6 +106,7 @@ class _Draw:
     epoch: int
     position: int
     index: int
+    counts: bool = True
 
 
 _Item = tuple[NDArray[np.uint8], Boxes, NDArray[np.int64], float, tuple[float, float], int]
@@ -138,8 +145,9 @@ class _Draws(Sampler[list[_Draw]]):
                 for place, index in enumerate(order[start : start + self.batch])
             ]
             process, processes = self.shard
-            # Processes step together: where a last batch is too small for all, the late ones repeat its pictures.
-            yield whole[process::processes] or whole[-1:]
+            # Processes step together: where a last batch is too small for all, the late ones go along with a picture
+            # that does not count.
+            yield whole[process::processes] or [replace(whole[-1], counts=False)]
 
 
 def class_balance(samples: Sequence[Sample]) -> NDArray[np.float64]:
@@ -185,7 +193,7 @@ class _TrainPictures(TorchDataset[_Item]):
         # A copy: some transforms work in place, and the cache is everyone's.
         image, boxes, classes = self.augment(picture.image.copy(), picture.boxes, picture.classes, rng)
         scale, (pad_x, pad_y) = float(self.cache.scales[draw.index]), self.cache.pads[draw.index].tolist()
-        return image, boxes, classes, scale, (pad_x, pad_y), draw.index
+        return image, boxes, classes, scale, (pad_x, pad_y), draw.index if draw.counts else -1
 
     def _picture(self, index: int) -> Picture:
         return Picture(self.cache.pictures[index].numpy(), self.boxes[index], self.classes[index], self.areas[index])
@@ -227,12 +235,25 @@ class TrainLoader(Batches):
 
     Attributes:
         problems: pictures that could not be decoded and are left out.
+        in_flight: bytes of shared memory that its batches take on their way here.
     """
 
-    def __init__(self, loader: DataLoader[_Item], draws: _Draws, problems: list[Problem]) -> None:
+    def __init__(self, loader: DataLoader[_Item], draws: _Draws, problems: list[Problem], in_flight: int) -> None:
         super().__init__(loader)
         self._draws = draws
         self.problems = problems
+        self.in_flight = in_flight
+
+    def pictures(self, index: int) -> int:
+        """Pictures in a batch of an epoch, over all processes."""
+        return min(self._draws.batch, self._draws.draws - index * self._draws.batch)
+
+    def whole(self) -> Batches:
+        """The same batches where several processes divide them, whole; loaded in this process."""
+        draws = copy.copy(self._draws)
+        draws.shard = (0, 1)
+        loader = DataLoader(self._loader.dataset, batch_sampler=draws, collate_fn=_collate, generator=torch.Generator())
+        return Batches(loader)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the augmentations of the next iteration."""
@@ -253,6 +274,7 @@ def train_loader(
     balanced: bool = False,
     min_draws: int = 0,
     shard: tuple[int, int] = (0, 1),
+    spare: int = 0,
 ) -> TrainLoader:
     """Decode the training pictures once and serve augmented batches of them.
 
@@ -269,13 +291,27 @@ def train_loader(
         balanced: draw pictures of rare classes more often (`class_balance`).
         min_draws: pictures in an epoch, at least; a smaller set is drawn several times, each time augmented anew.
         shard: which of how many processes this is; each batch is divided among them.
+        spare: bytes of shared memory to leave to others.
 
     Raises:
         DataError: no sample, or none can be decoded, or strict and one cannot.
     """
     if not samples:
         raise DataError("no training picture; expected at least one: check the dataset's train split")
-    cache = PictureCache(samples, imgsz, budget_gib=cache_gib)
+    # Workers hand their batches over in shared memory, of which containers often have 64 MiB: what is written beyond it
+    # kills the worker.
+    in_flight = (workers * PREFETCHED + 2) * math.ceil(batch / shard[1]) * imgsz * imgsz * 3 if workers else 0
+    free = free_shared_memory() // shard[1] - spare
+    if in_flight > free:
+        log.warning(
+            "shared memory has %d MiB free, and batches of %d pictures from worker processes need %d: pictures are "
+            "loaded in the training process instead, more slowly; give the container more (docker run --shm-size=2g)",
+            max(0, free) >> 20,
+            batch,
+            in_flight >> 20,
+        )
+        workers = in_flight = 0
+    cache = PictureCache(samples, imgsz, budget_gib=cache_gib, shared=free - in_flight)
     problems = [Problem(samples[i].path, "", cache.errors[i], "a whole picture") for i in sorted(cache.errors)]
     if problems and (strict or len(problems) == len(samples)):
         raise DataError(cache.errors[min(cache.errors)])
@@ -290,12 +326,15 @@ def train_loader(
         _TrainPictures(samples, cache, recipe, seed),
         batch_sampler=draws,
         num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
+        timeout=PATIENCE if workers else 0,
         collate_fn=_collate,
         worker_init_fn=_quiet_worker,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # for its workers' seeds: none of the run's own random numbers is taken
         pin_memory=pin_memory,
     )
-    return TrainLoader(loader, draws, problems)
+    return TrainLoader(loader, draws, problems, in_flight)
 
 
 def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: int = 0) -> Batches:
@@ -312,7 +351,12 @@ def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: i
     """
     return Batches(
         DataLoader(
-            _EvalPictures(samples, imgsz), batch, num_workers=workers, collate_fn=_collate, worker_init_fn=_quiet_worker
+            _EvalPictures(samples, imgsz),
+            batch,
+            num_workers=workers,
+            collate_fn=_collate,
+            worker_init_fn=_quiet_worker,
+            generator=torch.Generator(),
         )
     )
 
@@ -337,7 +381,7 @@ def ahead(batches: Iterable[Batch], device: torch.device, *, room: bool = False)
         if waiting is not None:
             yield waiting
         torch.cuda.current_stream(device).wait_stream(stream)
-        for tensor in coming.tensors():
+        for tensor in coming.tensors()[:-1]:
             tensor.record_stream(torch.cuda.current_stream(device))  # its memory is not given away before that
         waiting = coming
     if waiting is not None:

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import Detect, v10Detect
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
-from ultralytics.utils.loss import E2ELoss
+from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.nms import non_max_suppression
 
 from vision_lora.detectors import yolo_retain
 from vision_lora.detectors.base import Model
 from vision_lora.detectors.readout import Found, Readout
+from vision_lora.detectors.share import share
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
 from vision_lora.detectors.yolo_loss import FixedLoss
 
@@ -99,7 +100,8 @@ class YoloDetector(UltralyticsDetector):
             self._net.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, "epochs": self._epochs})
             before = self.head.nc
             self.classes_changed(classes)
-            self._criterion = self._net.init_criterion()
+            free = getattr(self.head, "one2one_cv2", None) is not None  # of non-maximum suppression
+            self._criterion = E2ELoss(self._net, _Loss) if free else _Loss(self._net)
             self.classes_changed(before)
             self._criterion_classes = classes
             self._fixed = None
@@ -168,6 +170,22 @@ class YoloDetector(UltralyticsDetector):
             end2end=self.head.end2end,
         )
         return [Found(rows[:, :4], rows[:, 4], rows[:, 5].long()) for rows in found]
+
+
+class _Loss(v8DetectionLoss):
+    """Ultralytics' loss, divided by the scores that are assigned in the pictures of all processes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.assigner.register_forward_hook(self._keep)
+
+    def get_assigned_targets_and_loss(self, *args: Any, **kwargs: Any) -> Any:
+        assigned, losses, items = super().get_assigned_targets_and_loss(*args, **kwargs)
+        factor = share(self._scores, losses)
+        return assigned, losses * factor, {name: item * factor for name, item in items.items()}
+
+    def _keep(self, _: nn.Module, inputs: Any, assigned: Any) -> None:  # noqa: ARG002 - a forward hook
+        self._scores = assigned[2].sum()
 
 
 def _prior(weight: Tensor, bias: Tensor, stride: float) -> None:

@@ -6,7 +6,6 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -15,12 +14,14 @@ from torch import Tensor, nn
 
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.loader import TrainLoader, ahead
+from vision_lora.detectors.share import counting
 from vision_lora.errors import TrainingError
 from vision_lora.training.ema import Ema
 from vision_lora.training.flat import Flat
 from vision_lora.training.graphs import Backward, Eager, Graphed
 from vision_lora.training.objective import Objective
 from vision_lora.training.pace import Pace
+from vision_lora.training.state import State, random_states, set_random_state
 
 Row = dict[str, float]
 
@@ -79,9 +80,10 @@ class Step(nn.Module):
         self.learned = learned
         self._objective = objective
 
-    def forward(self, images: Tensor, targets: Tensor, *further: Tensor) -> dict[str, Tensor]:
-        """Losses by name, see `Objective`."""
-        return self._objective(images, targets, *further)
+    def forward(self, images: Tensor, targets: Tensor, *further: Tensor, present: bool = True) -> dict[str, Tensor]:
+        """Losses by name, see `Objective`; of pictures that count, or that only keep the processes in step."""
+        with counting(present):
+            return self._objective(images, targets, *further)
 
 
 def fit(
@@ -93,7 +95,7 @@ def fit(
     save: Callable[[str], None],
     config: TrainConfig,
     fabric: Fabric,
-    state_file: Path,
+    state: State,
     listener: Listener,
     *,
     graphed: bool = False,
@@ -109,13 +111,13 @@ def fit(
         save: writes the detector as it is now; called with `best` or `last`.
         config: the recipe.
         fabric: devices and precision.
-        state_file: where everything needed to go on is written after each epoch; read first where it exists.
+        state: where everything needed to go on is written, before the first step and after each epoch.
         listener: is told of each step and epoch.
         graphed: whether steps are captured in CUDA graphs, see `vision_lora.training.graphs`.
 
     Raises:
-        TrainingError: a loss is not a number, or a GPU's memory is full.
-        KeyboardInterrupt: after the last weights were saved.
+        TrainingError: a loss is not a number.
+        KeyboardInterrupt: after the last weights were saved, where there had been a step.
     """
     module = Step(network, learned, objective).to(fabric.device)
     flat = Flat(parameter_groups(learned, config))
@@ -126,28 +128,39 @@ def fit(
     backward: Backward = Graphed(module, flat, network, fabric, eager) if graphed else eager
     ema = Ema(flat, learned, config.ema)
     history = History()
-    if state_file.exists():
-        _load_state(state_file, learned, optimizer, ema, history)
     warmup = max(1, round(config.warmup * len(batches)))
 
+    def keep() -> None:
+        values = _values(learned, optimizer, fabric, ema, history)
+        if fabric.is_global_zero:
+            state.save(values)
+
     try:
-        for epoch in range(len(history.rows), config.epochs):
+        if state.values is None:
+            keep()
+        else:
+            _restore(state.values, learned, optimizer, fabric, ema, history)
+        while not _ended(history, config):
+            epoch = len(history.rows)
             batches.set_epoch(epoch)
             side = side_at(epoch, config)
             objective.begin_epoch(epoch, config.epochs)
-            pace = Pace(fabric.device)
+            pace = Pace(fabric)
             for index, batch in enumerate(pace.waiting_for(ahead(batches, fabric.device, room=graphed))):
                 batch = batch.resized(side)
+                present = bool((batch.indices >= 0).all())
                 done, steps = epoch * len(batches) + index, config.epochs * len(batches)
                 lr = config.peak_lr * schedule(done, steps, warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["ratio"]
-                names, losses = backward(batch.images, batch.targets, *objective.further(fabric.device))
+                inputs = (batch.images, batch.targets, *objective.further(fabric.device))
+                names, losses = backward(*inputs, present=present)
                 fabric.clip_gradients(step, optimizer, max_norm=config.clip, error_if_nonfinite=False)
                 optimizer.step()
                 flat.zero_grad()
                 ema.update()
-                if means := pace.stepped(names, losses, len(batch), last=index + 1 == len(batches)):
+                pictures = batches.pictures(index)
+                if means := pace.stepped(names, losses, pictures, last=index + 1 == len(batches)):
                     if not all(map(math.isfinite, means.values())):
                         raise TrainingError(
                             f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "
@@ -165,17 +178,9 @@ def fit(
                     history.best = map50_95
                     save("best")
                 save("last")
-            if fabric.is_global_zero:
-                _save_state(state_file, learned, optimizer, ema, history)
+            keep()
             listener.validated(history.rows[-1], best=best)
             fabric.barrier()
-            if epoch + 1 - history.best_epoch >= config.patience:
-                break
-    except torch.cuda.OutOfMemoryError as error:
-        raise TrainingError(
-            f"epoch {epoch + 1}: the GPU's memory is full with {len(batch)} pictures of {side} px a step; "
-            f"try --batch {max(1, config.batch // 2)}, or --variant lora-fa, which needs about half as much"
-        ) from error
     except KeyboardInterrupt:
         with ema.applied():
             save("last")
@@ -232,23 +237,39 @@ def parameter_groups(learned: nn.Module, config: TrainConfig) -> list[dict[str, 
     ]
 
 
-def _save_state(file: Path, learned: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, history: History) -> None:
-    state = {
+def _ended(history: History, config: TrainConfig) -> bool:
+    """Whether the last epoch is over, or so many without a better one are."""
+    epochs = len(history.rows)
+    return epochs >= config.epochs or (epochs > 0 and epochs - history.best_epoch >= config.patience)
+
+
+def _values(
+    learned: nn.Module, optimizer: torch.optim.Optimizer, fabric: Fabric, ema: Ema, history: History
+) -> dict[str, Any]:
+    """All that it takes to go on."""
+    return {
         "learned": learned.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "precision": fabric._precision.state_dict(),
+        "random": random_states(),
         "ema": ema.state_dict(),
         "rows": history.rows,
         "seconds": history.seconds,
         "best": history.best,
     }
-    partial = file.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(file)  # a run killed while writing keeps the state before
 
 
-def _load_state(file: Path, learned: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, history: History) -> None:
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    learned.load_state_dict(state["learned"])
-    optimizer.load_state_dict(state["optimizer"])
-    ema.load_state_dict(state["ema"])
-    history.rows, history.seconds, history.best = state["rows"], state["seconds"], state["best"]
+def _restore(
+    values: dict[str, Any],
+    learned: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    fabric: Fabric,
+    ema: Ema,
+    history: History,
+) -> None:
+    learned.load_state_dict(values["learned"])
+    optimizer.load_state_dict(values["optimizer"])
+    fabric._precision.load_state_dict(values["precision"])
+    ema.load_state_dict(values["ema"])
+    history.rows, history.seconds, history.best = values["rows"], values["seconds"], values["best"]
+    set_random_state(values["random"])

@@ -31,8 +31,13 @@ Losses = Callable[..., dict[str, Tensor]]
 class Backward(Protocol):
     """Losses of a batch, whose gradients are then in place."""
 
-    def __call__(self, *inputs: Tensor) -> tuple[tuple[str, ...], Tensor]:
-        """Names of the losses, and the losses, (n,), to be read before the next call."""
+    def __call__(self, *inputs: Tensor, present: bool = True) -> tuple[tuple[str, ...], Tensor]:
+        """Names of the losses, and the losses, (n,), to be read before the next call.
+
+        Args:
+            inputs: the batch.
+            present: whether its pictures count, or only keep several processes in step.
+        """
 
 
 class Eager:
@@ -46,9 +51,9 @@ class Eager:
     def __init__(self, losses: Losses, fabric: Fabric) -> None:
         self._losses, self._fabric = losses, fabric
 
-    def __call__(self, *inputs: Tensor) -> tuple[tuple[str, ...], Tensor]:
+    def __call__(self, *inputs: Tensor, present: bool = True) -> tuple[tuple[str, ...], Tensor]:
         """See `Backward`."""
-        losses = self._losses(*inputs)
+        losses = self._losses(*inputs, present=present)
         stacked = torch.stack(list(losses.values()))
         self._fabric.backward(stacked.sum())
         return tuple(losses), stacked.detach()
@@ -84,8 +89,8 @@ class Graphed:
         self._pool: Any = None
         self.failed = False
 
-    def __call__(self, *inputs: Tensor) -> tuple[tuple[str, ...], Tensor]:
-        """See `Backward`."""
+    def __call__(self, *inputs: Tensor, present: bool = True) -> tuple[tuple[str, ...], Tensor]:
+        """See `Backward`; there is one process, so its pictures count."""
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self._captured and not self.failed:
             try:
@@ -96,7 +101,7 @@ class Graphed:
                 self.failed = True
                 log.warning("no CUDA graph of a step (%s); training goes on without, more slowly", _first_line(error))
         if self.failed:
-            return self._eager(*inputs)
+            return self._eager(*inputs, present=present)
         captured = self._captured[shapes]
         for place, tensor in zip(captured.inputs, inputs, strict=True):
             place.copy_(tensor, non_blocking=True)

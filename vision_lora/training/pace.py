@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
-import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 Item = TypeVar("Item")
@@ -18,14 +18,16 @@ class Pace:
     """Means of an epoch's losses, its rate, and the share of time that it waits for pictures.
 
     Args:
-        device: that computes; a GPU's losses are read only now and then.
+        fabric: the device, whose losses are read only now and then where it is a GPU, and the processes, each of which
+            has its part of them.
 
     Attributes:
         seconds: of each step so far, waiting for pictures not counted; where several are read at once, their mean.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._every = 1 if device.type == "cpu" else EVERY
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self._every = 1 if fabric.device.type == "cpu" else EVERY
         self._sums: Tensor | None = None
         self._steps, self._pictures = 0, 0
         self._began = self._read = time.perf_counter()
@@ -50,7 +52,7 @@ class Pace:
         Args:
             names: of the losses.
             losses: (n,), on the device; may be overwritten afterwards.
-            pictures: in the batch.
+            pictures: in the batch, over all processes.
             last: whether it is the epoch's last step.
         """
         self._sums = losses.clone() if self._sums is None else self._sums.add_(losses)
@@ -58,7 +60,7 @@ class Pace:
         self._pictures += pictures
         if self._steps % self._every and not last:
             return None
-        means = (self._sums / self._steps).tolist()  # the device's one wait
+        means = cast(Tensor, self._fabric.all_reduce(self._sums / self._steps)).tolist()  # the device's one wait
         now = time.perf_counter()
         steps = self._steps - len(self.seconds)
         self.seconds += [(now - self._read - self._waited_since) / steps] * steps

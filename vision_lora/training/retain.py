@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vision_lora.datasets.loader import Batch, TrainLoader
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.share import counting
 
 # How much the old classes' scores count on the pictures to learn from. Features and boxes have to change there; scores
 # only must not rise where a defect looks like something.
@@ -51,6 +52,7 @@ class Retaining:
         (replay,) = further
         prepare = self.detector.prepare
         losses, here = self.detector.retaining_losses(prepare(images), targets, self.teacher)
-        _, there = self.detector.retaining_losses(prepare(replay), None, self.teacher)
+        with counting(True):  # also where this process has no picture to learn from
+            _, there = self.detector.retaining_losses(prepare(replay), None, self.teacher)
         distance = ON_DEFECTS * here["classes"] + torch.stack(list(there.values())).sum()
         return {**losses, "retain": self.weight * distance}

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ class Bank:
         made: tuple[Tensor, ...] = _AllAtOnce.apply(self._plan, dtype, *self._values)
         weights, biases = made[: len(self.links)], made[len(self.links) :]
         return [
-            {"weight": weight, "bias": link.layer.bias if link.delta.shift is None else bias}  # type: ignore[union-attr]
+            {"weight": weight, "bias": link.layer.bias if link.delta.shift is None else bias}
             for link, weight, bias in zip(self.links, weights, biases, strict=True)
         ]
 
@@ -115,7 +115,8 @@ class _Group:
     @property
     def rank(self) -> int:
         m, n, _ = self.weight.shape
-        return (self.ups.stop - self.ups.start) // (m * n)
+        rank: int = (self.ups.stop - self.ups.start) // (m * n)
+        return rank
 
 
 @dataclass(frozen=True)
@@ -164,17 +165,21 @@ class _Layout:
 
     def plan(self, device: torch.device) -> _Plan:
         """The plan, its tensors on a device."""
-        ups, downs, gains, strengths, made = [], [], [], [], []
+        ups: list[Tensor] = []
+        downs: list[Tensor] = []
+        gains: list[Tensor] = []
+        strengths, made = [], []
         for group in self.groups:
             up, down, gain, strength = self._numbers(group)
-            starts = [sum(part.numel() for part in parts) for parts in (ups, downs, gains)]
-            ups.append(up), downs.append(down), gains.append(gain), strengths.append(strength)
-            places = [slice(s, s + part.numel()) for s, part in zip(starts, (up, down, gain), strict=True)]
-            made.append(_Group(_padded(group, device), *places, _lengths(group, device)))
+            places = [_behind(parts, part) for parts, part in ((ups, up), (downs, down), (gains, gain))]
+            ups.append(up)
+            downs.append(down)
+            gains.append(gain)
+            strengths.append(strength)
+            made.append(_Group(_padded(group, device), places[0], places[1], places[2], _lengths(group, device)))
         rows = torch.cat([place for group in self._rows() for place in group] or [torch.zeros(0, dtype=torch.long)])
-        shift = [self._index(link.delta, "shift", link) for link in self.links]
-        gain = [self._index(link.delta, "gain", link) for link in self.links]
-        parts = [*(part.flatten() for part in (*ups, *downs, *gains)), *gain, *shift]
+        vectors = [self._index(link.delta, name, link) for name in ("gain", "shift") for link in self.links]
+        parts = [*(part.flatten() for part in (*ups, *downs, *gains)), *vectors]
         gather = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
         sections = tuple(sum(part.numel() for part in parts) for parts in (ups, downs, gains))
         learned = torch.cat((gather[: sections[0] + sections[1]], gather[sum(sections) :]))
@@ -225,6 +230,12 @@ class _Layout:
             start += m * n
 
 
+def _behind(parts: Sequence[Tensor], part: Tensor) -> slice:
+    """Where a part lies, put behind others."""
+    start = sum(other.numel() for other in parts)
+    return slice(start, start + part.numel())
+
+
 def _extent(group: Sequence[Link]) -> tuple[int, int, int]:
     """Layers, most rows, columns; rows in eights, so that each weight begins where kernels can load several numbers."""
     most = max(len(_weight(link)) for link in group)
@@ -233,18 +244,17 @@ def _extent(group: Sequence[Link]) -> tuple[int, int, int]:
 
 def _weight(link: Link) -> Tensor:
     """The base's weight with one row an output channel."""
-    weight: Tensor = link.layer.weight  # type: ignore[assignment]
-    return weight.detach().flatten(1)
+    return cast(Tensor, link.layer.weight).detach().flatten(1)
 
 
 def _weight_shape(link: Link) -> torch.Size:
-    return link.layer.weight.shape  # type: ignore[union-attr,return-value]
+    return cast(Tensor, link.layer.weight).shape
 
 
 def _bias(link: Link) -> Tensor:
     """The base's bias, in fp32; zeros where there is none."""
-    weight, bias = _weight(link), link.layer.bias
-    return weight.new_zeros(len(weight)) if bias is None else bias.detach()  # type: ignore[operator,union-attr]
+    weight, bias = _weight(link), cast("Tensor | None", link.layer.bias)
+    return weight.new_zeros(len(weight)) if bias is None else bias.detach()
 
 
 def _channels_last(rows: Tensor, link: Link) -> Tensor:
@@ -295,7 +305,8 @@ class _AllAtOnce(torch.autograd.Function):
             if group.lengths is not None:
                 ratio = _ratio(group.lengths, whole)
                 scale = scale * ratio
-            scales.append(scale), ratios.append(ratio)
+            scales.append(scale)
+            ratios.append(ratio)
             made = torch.empty(m, n, c, dtype=dtype, device=whole.device)
             torch.mul(whole, scale, out=made)
             weights += made.unbind()

@@ -57,8 +57,8 @@ class Batch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The batch on another device; `indices` stay, for the host alone asks for them."""
-        moved = (tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()[:-1])
-        return Batch(*moved, self.indices)
+        images, targets, scales, pads = (tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()[:-1])
+        return Batch(images, targets, scales, pads, self.indices)
 
     def resized(self, side: int) -> Batch:
         """The batch at another side, pixels; boxes, scales and pads follow."""

@@ -84,7 +84,7 @@ class _Branch:
         box = ((1 - overlap) * weight).sum() / total
         fine = (self._fineness(edges, theirs, points, strides, outputs["feats"][0].shape) * weight).sum() / total
         cls = F.binary_cross_entropy_with_logits(scores, expected.permute(0, 2, 1), reduction="sum") / total
-        gains = criterion.hyp
+        gains: Any = criterion.hyp
         return torch.stack((box * gains.box, cls * gains.cls, fine * gains.dfl))
 
     def _grid(self, feats: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -105,14 +105,16 @@ class _Branch:
         criterion = self.criterion
         if not criterion.use_dfl:
             side = level[-1] * float(criterion.assigner.stride[0])  # square pictures
-            return ((edges - bbox2dist(points, corners)) * strides / side).abs().mean(-1)
+            distance: Tensor = (edges - bbox2dist(points, corners)) * strides / side
+            return distance.abs().mean(-1)
         last = criterion.reg_max - 1
         target = bbox2dist(points, corners, last).clamp(0, last - 0.01)
         left = target.long()
         right = left + 1 - target  # weight of the left bin
         chances = edges.unflatten(2, (4, -1)).log_softmax(3)  # (B, K, 4, bins)
         below, above = (chances.gather(3, bins[..., None])[..., 0] for bins in (left, left + 1))
-        return -(below * right + above * (1 - right)).mean(-1)
+        loss: Tensor = -(below * right + above * (1 - right)).mean(-1)
+        return loss
 
 
 class _DenseAssigner(TaskAlignedAssigner):
@@ -121,10 +123,10 @@ class _DenseAssigner(TaskAlignedAssigner):
     def assign(self, *args: Tensor) -> tuple[Tensor, ...]:
         """As `forward`, but what does not fit into memory is told by PyTorch: a graph cannot try again."""
         self.bs, self.n_max_boxes = args[0].shape[0], args[4].shape[1]
-        assigned: tuple[Tensor, ...] = self._forward(*args)
+        assigned: tuple[Tensor, ...] = self._forward(*args)  # type: ignore[no-untyped-call]
         return assigned
 
-    def get_box_metrics(
+    def get_box_metrics(  # type: ignore[override]  # nothing further is passed
         self, pd_scores: Tensor, pd_bboxes: Tensor, gt_labels: Tensor, gt_bboxes: Tensor, mask_gt: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Alignment and overlap of each box with each cell, both (B, N, A), zero where `mask_gt` is."""
@@ -142,4 +144,5 @@ class _DenseAssigner(TaskAlignedAssigner):
         small = (boxes[..., 2:] < self.stride_val) & mask_gt.bool()
         boxes[..., 2:] = boxes[..., 2:].masked_fill(small, float(self.stride_val))
         first, last = xywh2xyxy(boxes)[:, :, None].chunk(2, 3)  # (B, N, 1, 2)
-        return ((xy_centers - first > eps) & (last - xy_centers > eps)).all(3)
+        inside: Tensor = ((xy_centers - first > eps) & (last - xy_centers > eps)).all(3)
+        return inside

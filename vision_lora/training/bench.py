@@ -82,12 +82,12 @@ def training_rows(
         seed: of pictures, boxes and initial weights.
     """
     images, targets = noise_batch(imgsz, batch, CLASSES, seed)
-    steps: dict[str, Callable[[], None]] = {}
+    steps: dict[str, Callable[[], Tensor]] = {}
     saved: dict[str, float] = {}
     for method, make in _methods(model, rank).items():
         torch.manual_seed(seed)
         detector, learned = make()
-        steps[method] = training_step(detector, learned, images, targets, dtype)
+        steps[method] = training_step(detector, learned, images, targets, dtype, way="flat")
         steps[method]()  # warm-up, and the optimizer's state
         saved[method] = saved_mib(detector, learned, images, targets, dtype) / batch
     seconds = _in_turn(steps, repeats)

@@ -159,8 +159,9 @@ def fit(
                 optimizer.step()
                 flat.zero_grad()
                 ema.update()
-                pictures = batches.pictures(index)
-                if means := pace.stepped(names, losses, pictures, last=index + 1 == len(batches)):
+                read = pace.stepped(names, losses, batches.pictures(index), last=index + 1 == len(batches))
+                if read:
+                    means = read
                     if not all(map(math.isfinite, means.values())):
                         raise TrainingError(
                             f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "

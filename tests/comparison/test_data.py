@@ -47,7 +47,8 @@ def test_regions_to_ignore_reach_the_cells(tmp_path: Path) -> None:
     assert data.scored == "val"
     for split, samples in open_dataset(data.file("all", 0)).splits.items():
         assert np.array_equal(samples[0].ignored, data.splits[split][0].ignored)
-        assert len(samples[0].ignored) == 1
+        assert samples[0].ignored_classes.tolist() == [0]
+        assert samples[1].classes.tolist() == [1]
         assert len(samples[0].boxes) == 1
 
 

@@ -140,9 +140,12 @@ def test_coco_ids_with_gaps_come_in_order(tmp_path: Path) -> None:
 
 
 def test_coco_crowd_and_ignore_are_regions_not_boxes(tmp_path: Path) -> None:
-    rows = [annotation(1), annotation(2, iscrowd=1, bbox=[0, 0, 30, 30]), annotation(3, ignore=1)]
-    sample = open_dataset(coco(tmp_path, rows)).splits["train"][0]
+    rows = [annotation(1), annotation(2, iscrowd=1, bbox=[0, 0, 30, 30], category_id=4), annotation(3, ignore=1)]
+    data = open_dataset(coco(tmp_path, rows, categories=[{"id": 3, "name": "dent"}, {"id": 4, "name": "pit"}]))
+    sample = data.splits["train"][0]
     assert len(sample.boxes) == 1
+    assert sample.ignored_classes.tolist() == [1, 0]
+    assert data.only(["pit"]).splits["train"][0].ignored_classes.tolist() == [0]
     np.testing.assert_array_equal(sample.ignored, [[0, 0, 30, 30], [4, 4, 24, 14]])
 
 
@@ -177,10 +180,11 @@ def test_coco_folder_with_one_file_a_split(tmp_path: Path) -> None:
 
 
 def test_voc_counts_pixels_from_one_and_difficult_is_ignored(tmp_path: Path) -> None:
-    objects = voc_object("dent", 1, 1, 64, 48) + voc_object("dent", 5, 5, 9, 9, "<difficult>1</difficult>")
+    objects = voc_object("dent", 1, 1, 64, 48) + voc_object("pit", 5, 5, 9, 9, "<difficult>1</difficult>")
     (sample,) = open_dataset(voc(tmp_path, objects)).splits["train"]
     np.testing.assert_array_equal(sample.boxes, [[0, 0, 64, 48]])
     np.testing.assert_array_equal(sample.ignored, [[4, 4, 9, 9]])
+    assert sample.ignored_classes.tolist() == [1]
 
 
 def test_voc_lists_give_the_splits(tmp_path: Path) -> None:

@@ -166,11 +166,13 @@ def test_class_without_ground_truth_is_left_out_of_the_mean() -> None:
 
 def test_ignored_regions_are_neither_right_nor_wrong() -> None:
     truth = sample([[0, 0, 50, 50]], [0])
-    crowd = replace(truth, ignored=np.array([[200, 200, 380, 380]], np.float32))
+    crowd = replace(truth, ignored=np.array([[200, 200, 380, 380]], np.float32), ignored_classes=np.array([0]))
     found = [detections([[210, 210, 260, 260], [0, 0, 50, 50]], [0.9, 0.8], [0, 0])]
     assert coco_map(found, [truth], NAMES).map50 == pytest.approx(0.5)
     assert coco_map(found, [crowd], NAMES).map50 == pytest.approx(1.0)
     assert coco_map(found, [crowd], NAMES).per_class["crazing"].boxes == 1
+    other = replace(crowd, ignored_classes=np.array([1]))
+    assert coco_map(found, [other], NAMES).map50 == pytest.approx(0.5), "a crowd of one class forgives another"
 
 
 def test_no_detections_score_zero() -> None:
@@ -211,6 +213,9 @@ def test_no_ground_truth_is_an_error(samples: list[Sample]) -> None:
 def test_class_id_outside_the_names_is_an_error() -> None:
     with pytest.raises(DataError, match=r"plate\.jpg: class id 3 is outside 0 to 2"):
         coco_map([detections([], [], [])], [sample([[0, 0, 9, 9]], [3])], NAMES)
+    crowd = replace(sample([[0, 0, 9, 9]], [0]), ignored=np.ones((1, 4), "f4"), ignored_classes=np.array([4]))
+    with pytest.raises(DataError, match=r"plate\.jpg: class id 4 is outside 0 to 2"):
+        coco_map([detections([], [], [])], [crowd], NAMES)
 
 
 def test_repeated_name_is_an_error() -> None:

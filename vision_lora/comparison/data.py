@@ -72,7 +72,7 @@ def fingerprint(names: Sequence[str], splits: Mapping[str, Sequence[Sample]]) ->
         for sample in samples:
             name = os.path.relpath(os.path.realpath(sample.path), root)
             digest.update(f"\n{split} {Path(name).as_posix()} {sample.width} {sample.height}".encode())
-            for array in (sample.boxes, sample.classes, sample.ignored):
+            for array in (sample.boxes, sample.classes, sample.ignored, sample.ignored_classes):
                 digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -206,7 +206,7 @@ def _write_coco(path: Path, samples: Sequence[Sample], names: Sequence[str], roo
         name = Path(os.path.relpath(os.path.realpath(sample.path), root)).as_posix()
         images.append({"id": number, "file_name": name, "width": sample.width, "height": sample.height})
         rows = [(c, box, 0) for c, box in zip(sample.classes.tolist(), sample.boxes, strict=True)]
-        rows += [(0, box, 1) for box in sample.ignored]
+        rows += [(c, box, 1) for c, box in zip(sample.ignored_classes.tolist(), sample.ignored, strict=True)]
         for c, box, crowd in rows:
             x1, y1, x2, y2 = box.astype(np.float64).tolist()  # in double precision x + (x2 - x1) is x2 again
             bbox = [x1, y1, x2 - x1, y2 - y1]

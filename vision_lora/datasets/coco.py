@@ -97,8 +97,8 @@ class _Rows:
         samples = []
         for picture, start, stop in zip(pictures, bounds, bounds[1:], strict=False):
             rest = ignored[start:stop]
-            boxes = corners[start:stop]
-            samples.append(Sample(*picture[1:], boxes[~rest], classes[start:stop][~rest], ignored=boxes[rest]))
+            boxes, kinds = corners[start:stop], classes[start:stop]
+            samples.append(Sample(*picture[1:], boxes[~rest], kinds[~rest], boxes[rest], kinds[rest]))
         return samples
 
 

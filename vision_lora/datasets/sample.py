@@ -32,8 +32,12 @@ class Sample:
         classes: index into the dataset's names, (n,) int64.
         ignored: regions that hold objects without a box each (crowd, ignore, difficult): neither defect nor background,
             corners as in `boxes`, (m, 4) float32.
+        ignored_classes: what each of those regions holds; for the other classes it is background, (m,) int64.
         window: x1, y1, x2, y2 of the part of the file's picture that this sample is, a tile; None for all of it. Boxes,
             width and height are the part's.
+
+    Raises:
+        ValueError: boxes and classes, or regions and theirs, differ in number.
     """
 
     path: Path
@@ -42,7 +46,13 @@ class Sample:
     boxes: Boxes
     classes: Classes
     ignored: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    ignored_classes: Classes = field(default_factory=lambda: np.zeros(0, np.int64))
     window: tuple[int, int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        for boxes, classes in ((self.boxes, self.classes), (self.ignored, self.ignored_classes)):
+            if len(boxes) != len(classes):
+                raise ValueError(f"{self.path}: {len(boxes)} boxes, {len(classes)} classes: one class a box is needed")
 
     def read(self) -> NDArray[np.uint8]:
         """The picture, (height, width, 3) uint8 RGB.
@@ -157,8 +167,14 @@ class Dataset:
         place[kept] = np.arange(len(kept))
 
         def cut(sample: Sample) -> Sample:
-            classes = place[sample.classes]
-            return replace(sample, boxes=sample.boxes[classes >= 0], classes=classes[classes >= 0])
+            classes, regions = place[sample.classes], place[sample.ignored_classes]
+            return replace(
+                sample,
+                boxes=sample.boxes[classes >= 0],
+                classes=classes[classes >= 0],
+                ignored=sample.ignored[regions >= 0],
+                ignored_classes=regions[regions >= 0],
+            )
 
         splits = {split: [cut(sample) for sample in samples] for split, samples in self.splits.items()}
         return replace(self, names=tuple(self.names[index] for index in kept), splits=splits)

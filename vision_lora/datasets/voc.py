@@ -155,7 +155,8 @@ def _sample(
     xml: Path, image: Path, size: tuple[int, int], rows: list[Row], names: tuple[str, ...], problems: Problems
 ) -> Sample:
     width, height = size
-    boxes, classes, ignored = [], [], []
+    boxes: tuple[list[Box], list[Box]] = ([], [])  # those that count, and those to ignore
+    classes: tuple[list[int], list[int]] = ([], [])
     for number, (name, (x1, y1, x2, y2), difficult) in enumerate(rows, start=1):
         where = f"object {number}"
         if name not in names:
@@ -165,9 +166,7 @@ def _sample(
         box = problems.usable((x1 - 1, y1 - 1, x2, y2), size, xml, where, expected)
         if box is None:
             continue
-        if difficult:
-            ignored.append(box)
-        else:
-            boxes.append(box)
-            classes.append(names.index(name))
-    return Sample(image, width, height, as_boxes(boxes), np.array(classes, np.int64), as_boxes(ignored))
+        boxes[difficult].append(box)
+        classes[difficult].append(names.index(name))
+    ours, ignored = ((as_boxes(b), np.array(c, np.int64)) for b, c in zip(boxes, classes, strict=True))
+    return Sample(image, width, height, *ours, *ignored)

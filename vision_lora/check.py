@@ -45,6 +45,8 @@ def run(config: CheckConfig, console: Console) -> int:
     if config.fix is not None:
         changes = write_fixed(report, Path(config.fix))
         console.print(f"cleaned copy: {config.fix} ({len(changes)} changes, listed in changes.txt)")
+        if lost := sum(row["ignored_regions"] for row in summary(report)):
+            console.print(f"{lost} regions to ignore have no place in YOLO labels: they are background in the copy")
     return int(report.failed)
 
 
@@ -55,6 +57,7 @@ def _print(report: Report, console: Console) -> None:
         table.add_row(name, *(f"{row['pictures_by_class'][index]} / {row['boxes_by_class'][index]}" for row in rows))
     table.add_row("[bold]all", *(f"[bold]{row['pictures']} / {row['boxes']}" for row in rows))
     console.print(table)
+    console.print(str(report.dataset.balance), markup=False)
     for item in report.findings:
         console.print(f"[{_COLOURS[item.severity]}]{item.severity}[/] {item.kind}: ", end="")
         console.print(item.message, markup=False)

@@ -104,7 +104,11 @@ def check_dataset(dataset: Dataset, *, imgsz: int = 640, seed: int = 0) -> Repor
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _broken(dataset: Dataset, errors: dict[int, str]) -> Iterator[Finding]:
@@ -129,6 +133,13 @@ def _broken(dataset: Dataset, errors: dict[int, str]) -> Iterator[Finding]:
             f"{len(dataset.mended)} boxes reach beyond their picture and are cut: were pictures cropped later?",
             [str(problem) for problem in dataset.mended],
         )
+    groups: dict[str, list[str]] = {}
+    for note in dataset.noted:
+        groups.setdefault(f"{note.found} (expected: {note.expected})", []).append(str(note.file))
+    for told, places in groups.items():
+        yield Finding("note", "noted", f"{len(places)} times: {told}", places)
+    if any(dataset.balance.lost):
+        yield Finding("error", "lost", f"not all is accounted for, a fault of this program: {dataset.balance}")
 
 
 def _leaks(

@@ -59,7 +59,7 @@ class Labels:
                 self._problems.add(image, "", size, A_PICTURE, boxes=len(rows), files=files)
                 continue
             if labels is None:
-                bare.append(Problem(image, "", "no label file", "an empty one where nothing is to be seen"))
+                bare.append(Problem(image, "", "no label file, so it counts as background", "an empty file for it"))
             else:
                 ledger.settle(labels, "used")
             samples.append(self._sample(image, labels or image, rows, size, classes))

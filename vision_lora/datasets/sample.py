@@ -55,6 +55,12 @@ class Sample:
             if len(boxes) != len(classes):
                 raise ValueError(f"{self.path}: {len(boxes)} boxes, {len(classes)} classes: one class a box is needed")
 
+    @property
+    def hidden(self) -> bool:
+        """Whether it is to be ignored as a whole: objects are somewhere in it, and no box says where."""
+        whole = (0, 0, self.width, self.height)
+        return not len(self.boxes) and bool((self.ignored == whole).all(1).any())
+
     def read(self) -> NDArray[np.uint8]:
         """The picture, (height, width, 3) uint8 RGB.
 

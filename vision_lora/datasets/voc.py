@@ -40,12 +40,17 @@ class _Parsed(NamedTuple):
 
 
 class _Labelled(NamedTuple):
-    """A picture with its annotation."""
+    """A picture with its annotation.
+
+    Args:
+        placed: whether the objects were drawn on this picture; otherwise each may be anywhere in it.
+    """
 
     xml: Path
     image: Path
     size: tuple[int, int]
     objects: list[_Object]
+    placed: bool
 
 
 def find_voc(folder: Path) -> dict[str, list[Path]]:
@@ -86,7 +91,8 @@ def read_voc(folder: Path, splits: dict[str, list[Path]], problems: Problems) ->
     """Read VOC annotations. Class names come from `classes.txt`, one a line; without it, from the files, sorted.
 
     VOC counts pixels from 1 and includes the last one: `xmin` 1, `xmax` 200 is the whole of a picture 200 pixels wide.
-    Objects marked `difficult` become ignored regions. A picture whose XML states another size is skipped.
+    Objects marked `difficult` become ignored regions. So does the whole picture for objects of an XML that
+    states another size: they are in it, but nobody knows where.
 
     Args:
         folder: the dataset's folder.
@@ -169,11 +175,13 @@ def _read_all(
         size = picture_size(image, roots)
         if isinstance(size, str):
             problems.add(image, "", size, A_PICTURE, boxes=len(objects), files=[xml])
-        elif parsed.stated is not None and (wrong := other_size(parsed.stated, size, image)):
-            problems.add(xml, "", *wrong, boxes=len(objects), files=[image])
-        else:
-            problems.ledger.settle(xml, "used")
-            labelled.append(_Labelled(xml, image, size, objects))
+            continue
+        wrong = other_size(parsed.stated, size, image) if parsed.stated is not None else None
+        if wrong is not None:
+            found, expected = wrong
+            problems.add(xml, "size", f"{found}, so the picture is ignored as a whole", expected)
+        problems.ledger.settle(xml, "used")
+        labelled.append(_Labelled(xml, image, size, objects, placed=wrong is None))
     return labelled
 
 
@@ -246,7 +254,7 @@ def _leftovers(files: Sequence[Path], used: set[Path], problems: Problems) -> No
 
 
 def _sample(labelled: _Labelled, names: tuple[str, ...], problems: Problems) -> Sample:
-    xml, image, (width, height), objects = labelled
+    xml, image, (width, height), objects, placed = labelled
     boxes: tuple[list[Box], list[Box]] = ([], [])  # those that count, and those to ignore
     classes: tuple[list[int], list[int]] = ([], [])
     for number, name, (x1, y1, x2, y2), difficult in objects:
@@ -255,10 +263,12 @@ def _sample(labelled: _Labelled, names: tuple[str, ...], problems: Problems) -> 
             problems.add(xml, where, f"class {name!r}", f"one of {', '.join(names)[:200]}", boxes=1)
             continue
         expected = f"xmin, ymin, xmax, ymax in pixels of the {width} x {height} picture"
-        box = problems.usable((x1 - 1, y1 - 1, x2, y2), (width, height), xml, where, expected)
+        whole = (0.0, 0.0, float(width), float(height))
+        drawn = (x1 - 1, y1 - 1, x2, y2) if placed else whole
+        box = problems.usable(drawn, (width, height), xml, where, expected)
         if box is None:
             continue
-        boxes[difficult].append(box)
-        classes[difficult].append(names.index(name))
+        boxes[difficult or not placed].append(box)
+        classes[difficult or not placed].append(names.index(name))
     ours, ignored = ((as_boxes(b), np.array(c, np.int64)) for b, c in zip(boxes, classes, strict=True))
     return Sample(image, width, height, *ours, *ignored)

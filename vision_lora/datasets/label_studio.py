@@ -85,7 +85,10 @@ def read_label_studio(
         first, *others = task.annotations
         for regions in [*others, *([first] if file in samples else [])]:
             problems.add(path, task.where, "another annotation", "one (the first is taken)", boxes=len(regions))
-        if file not in samples:
+        wrong = next(filter(None, (other_size(_stated(region, size), size, file) for region in first)), None)
+        if wrong:
+            problems.add(path, task.where, *wrong, boxes=len(first), files=[file])
+        elif file not in samples:
             samples[file] = _sample(file, size, first, names, path, task.where, problems)
     return names, list(samples.values())
 
@@ -175,7 +178,7 @@ def _sample(
     boxes, classes = [], []
     for region in regions:
         label = _label(region)
-        found = _box(region, size, file) if label in names else f"label {label!r} of {str(region)[:60]}"
+        found = _box(region, size) if label in names else f"label {label!r} of {str(region)[:60]}"
         if isinstance(found, str):
             problems.add(path, where, found, f"{_SHAPES}, among {', '.join(names)[:200]}", boxes=1)
             continue
@@ -186,11 +189,13 @@ def _sample(
     return Sample(file, *size, as_boxes(boxes), np.array(classes, np.int64))
 
 
-def _box(region: dict[str, Any], size: tuple[int, int], file: Path) -> Box | str:
+def _stated(region: dict[str, Any], size: tuple[int, int]) -> tuple[Any, Any]:
+    """Width and height that the picture had while it was labelled; `size` where they are not stated."""
+    return region.get("original_width", size[0]), region.get("original_height", size[1])
+
+
+def _box(region: dict[str, Any], size: tuple[int, int]) -> Box | str:
     """Corners in pixels of the box around a region; or what was found instead."""
-    stated = (region.get("original_width", size[0]), region.get("original_height", size[1]))
-    if wrong := other_size(stated, size, file):
-        return f"{wrong[0]} instead of {wrong[1]}"
     try:
         if region.get("image_rotation"):
             return f"a picture turned by {float(region['image_rotation']):g} degrees while it was labelled"

@@ -107,6 +107,7 @@ def test_names_as_a_map_and_several_folders(tmp_path: Path) -> None:
     dataset = open_dataset(data)
     assert dataset.names == ("scratch", "dent", "stain")
     assert len(dataset.splits["train"]) == 3
+    assert not dataset.problems, "a folder of negatives needs no folder of labels"
 
 
 def test_an_absolute_folder_is_another_root(tmp_path: Path) -> None:
@@ -177,6 +178,16 @@ def test_coco_folder_with_one_file_a_split(tmp_path: Path) -> None:
         coco(tmp_path / split, [annotation()]).rename(tmp_path / split / "_annotations.coco.json")
     data = open_dataset(tmp_path)
     assert {split: len(samples) for split, samples in data.splits.items()} == {"train": 2, "val": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("latest.json", "train"), ("instances_val2017.json", "val"), ("validation.json", "val"), ("a_test.json", "test")],
+)
+def test_the_split_is_a_word_of_the_name(tmp_path: Path, name: str, split: str) -> None:
+    """And the dataset's own folder, `test_...` here, says nothing."""
+    coco(tmp_path, [annotation()]).rename(tmp_path / name)
+    assert set(open_dataset(tmp_path).splits) == {split}
 
 
 def test_voc_counts_pixels_from_one_and_difficult_is_ignored(tmp_path: Path) -> None:

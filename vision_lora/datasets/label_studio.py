@@ -111,7 +111,8 @@ def _load(path: Path) -> list[_Task]:
         if short:
             annotations = [_regions([item for value in row.values() if isinstance(value, list) for item in value])]
         else:
-            made = [each for each in row.get("annotations") or [] if isinstance(each, dict)]
+            made = row["annotations"] if isinstance(row.get("annotations"), list) else []
+            made = [each for each in made if isinstance(each, dict)]
             made = [each for each in made if not each.get("was_cancelled") and isinstance(each.get("result"), list)]
             annotations = [_regions([_flat(item) for item in each["result"]]) for each in made]
         tasks.append(_Task(f"task {row.get('id', number)}", picture, annotations))

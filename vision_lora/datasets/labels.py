@@ -107,7 +107,7 @@ def leftovers(folder: Path, problems: Problems) -> None:
     """
     shelf = label_path(folder / "x").parent
     unread: dict[str, str] = {}
-    for path in chain(walk(folder, problems), walk(shelf, problems) if shelf != folder else ()):
+    for path in chain(walk(folder, problems), walk(shelf, problems) if shelf != folder and shelf.is_dir() else ()):
         is_picture = path.suffix.lower() in IMAGE_SUFFIXES
         if is_picture and folder in path.parents:
             continue

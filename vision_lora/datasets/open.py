@@ -23,6 +23,8 @@ _EXPECTED = (
     "expected a data.yaml, a JSON of COCO or Label Studio, or a folder that holds one of them, Pascal VOC's .xml "
     "files, or `images`, `labels` and classes.txt"
 )
+# As words: the `test` in `latest.json` is none, that in `instances_test2017.json` is.
+_SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
 _YAMLS = ("data.yaml", "defects.yaml", "dataset.yaml", "data.yml")
 
 
@@ -127,8 +129,10 @@ def _json_splits(folder: Path) -> dict[str, Path]:
     homes = [folder, *(folder / name for name in ("annotations", "train", "val", "valid", "test"))]
     found: dict[str, Path] = {}
     for file in sorted(file for home in homes for file in _files(home, ".json") if not not_needed(file.name)):
-        told = re.search(r"train|val|test", file.stem.lower()) or re.search(r"train|val|test", file.parent.name.lower())
-        split = told.group() if told else "train"
+        told = _SPLIT_WORD.search(file.stem.lower())
+        if not told and file.parent != folder:
+            told = _SPLIT_WORD.search(file.parent.name.lower())
+        split = told.group(1) if told else "train"
         if split in found:
             raise DataError(
                 f"{folder}: {found[split].name} and {file.name} are both `{split}`; expected one .json a split"

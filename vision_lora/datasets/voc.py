@@ -68,7 +68,7 @@ def find_voc(folder: Path) -> dict[str, list[Path]]:
         splits: dict[str, list[Path]] = {}
         for split in ("train", "val", "test"):
             listed = folder / "ImageSets" / "Main" / f"{split}.txt"
-            if is_there(listed):
+            if os.path.lexists(listed):
                 stems = read_text(listed, INDEX_BYTES).split()
                 missing = [stem for stem in stems if stem not in files]
                 if missing:
@@ -133,7 +133,7 @@ def _xmls(folder: Path) -> list[Path]:
 def _names(folder: Path, everything: Sequence[_Labelled], problems: Problems) -> tuple[str, ...]:
     """Class names of `classes.txt`; without it those that are in use."""
     listed = folder / "classes.txt"
-    if is_there(listed):
+    if os.path.lexists(listed):
         lines = read_text(listed, LABEL_BYTES).splitlines()
         return parse_names([line.strip() for line in lines if line.strip()], listed)
     names = sorted({each.name for labelled in everything for each in labelled.objects})

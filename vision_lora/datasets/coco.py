@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from array import array
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class _Annotation(NamedTuple):
     category_id: Any
     box: Any  # x, y, width, height; or, where there is no usable one, what was found
     ignored: bool
+    area: float  # of the object's outline, square pixels; NaN where it is not told
 
 
 def read_coco(
@@ -37,7 +39,8 @@ def read_coco(
 ) -> tuple[tuple[str, ...], list[Sample]]:
     """Read one COCO JSON: the pictures in the file's order, the categories mapped to 0..N-1 in the order of their ids.
 
-    Annotations with `iscrowd` or `ignore` become ignored regions; one without `bbox` gets the box around its mask.
+    Annotations with `iscrowd` or `ignore` become ignored regions (pycocotools overlooks `ignore`); one without `bbox`
+    gets the box around its mask.
 
     Args:
         path: the JSON file.
@@ -81,10 +84,11 @@ class _Picture(NamedTuple):
 
 
 class _Rows:
-    """Boxes as they come, in flat arrays: 21 bytes each."""
+    """Boxes as they come, in flat arrays: 41 bytes each."""
 
     def __init__(self) -> None:
         self.places, self.classes, self.corners, self.ignored = array("q"), array("q"), array("f"), array("b")
+        self.areas = array("d")
 
     def samples(self, pictures: Sequence[_Picture]) -> list[Sample]:
         """The boxes sorted out to their pictures, in the file's order."""
@@ -94,11 +98,13 @@ class _Rows:
         classes = np.array(self.classes, np.int64)[order]
         corners = np.array(self.corners, np.float32).reshape(-1, 4)[order]
         ignored = np.array(self.ignored, np.bool_)[order]
+        areas = np.array(self.areas, np.float64)[order]
         samples = []
         for picture, start, stop in zip(pictures, bounds, bounds[1:], strict=False):
             rest = ignored[start:stop]
             boxes, kinds = corners[start:stop], classes[start:stop]
-            samples.append(Sample(*picture[1:], boxes[~rest], kinds[~rest], boxes[rest], kinds[rest]))
+            regions = boxes[rest], kinds[rest]
+            samples.append(Sample(*picture[1:], boxes[~rest], kinds[~rest], *regions, areas=areas[start:stop][~rest]))
         return samples
 
 
@@ -131,6 +137,7 @@ def _take(
     rows.classes.append(class_of[annotation.category_id])
     rows.corners.extend(box)
     rows.ignored.append(annotation.ignored)
+    rows.areas.append((box[2] - box[0]) * (box[3] - box[1]) if math.isnan(annotation.area) else annotation.area)
 
 
 def _pictures(
@@ -252,4 +259,5 @@ def _slim(value: dict[str, Any]) -> Any:
         value["category_id"] if isinstance(value["category_id"], int) else str(value["category_id"]),
         box,
         bool(value.get("iscrowd") or value.get("ignore")),
+        (_numbers([value.get("area")] * 4) or (math.nan,))[0],
     )

@@ -153,7 +153,7 @@ def coco_case(seed: int, folder: Path) -> tuple[Path, list[dict[str, object]]]:
             row = {"image_id": image["id"], "category_id": kind, "bbox": [x, y, w, h], "iscrowd": crowd}
             truth.append(row | {"id": len(truth) + 1, "area": float(w * h * rng.uniform(0.3, 1)), "segmentation": mask})
             for _ in range(3):
-                near = np.maximum(rng.integers(-8, 9, 4) + (x, y, w, h), 2).tolist()
+                near = np.maximum(np.add((x, y, w, h), rng.integers(-8, 9, 4)), 2).tolist()
                 guess = kind if rng.random() < 0.7 else int(rng.choice([2, 5, 9]))
                 results.append(row | {"bbox": near, "category_id": guess, "score": float(rng.integers(1, 9)) / 8})
     for place in range(120 if seed % 2 else 0):

@@ -83,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if target is not None:
             put_into(target, sections)
         else:
-            console.print("\n\n".join(sections.values()), markup=False)
+            console.print("\n\n".join(sections.values()))
     except VisionLoraError as error:
-        make_console(stderr=True).print(f"error: {error}", markup=False)
+        make_console(stderr=True).print(f"error: {error}")
         return 2
     return 0
 

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vision_lora.datasets.class_names import class_names
 from vision_lora.datasets.masks import mask_box
 from vision_lora.datasets.paths import Roots, is_there, readable_size
 from vision_lora.datasets.sample import Problems, Sample
 from vision_lora.errors import DataError
+from vision_lora.names import suggestion
 
 
 class _Annotation(NamedTuple):
@@ -56,11 +58,12 @@ def read_coco(
         DataError: not JSON, or not COCO's three lists; a category that `names` lacks; no picture folder.
     """
     data = _load(path)
-    ids = _categories(data["categories"], path)
+    ids = _categories(data["categories"], path, problems)
     names = names or tuple(ids[number] for number in sorted(ids))
     unknown = [name for name in ids.values() if name not in names]
     if unknown:
-        raise DataError(f"{path}: category {unknown[0]!r} is not among the names {', '.join(names)[:200]}")
+        told = suggestion(unknown[0], names)
+        raise DataError(f"{path}: category {told} is not among the names {', '.join(names)[:200]}")
     class_of = {number: names.index(name) for number, name in ids.items()}
 
     folder = folder or _picture_folder(path, data["images"])
@@ -197,22 +200,20 @@ def _picture_folder(path: Path, images: list[Any]) -> Path:
     raise DataError(f"{path}: picture {names[0]!r} is in none of {looked}; expected the pictures beside the JSON")
 
 
-def _categories(categories: list[Any], path: Path) -> dict[int, str]:
+def _categories(categories: list[Any], path: Path, problems: Problems) -> dict[int, str]:
     """Category names by id."""
-    ids: dict[int, str] = {}
+    ids: dict[int, Any] = {}
     for category in categories:
-        if not isinstance(category, dict) or not isinstance(category.get("id"), int) or not category.get("name"):
+        if not isinstance(category, dict) or not isinstance(category.get("id"), int) or "name" not in category:
             raise DataError(
                 f"{path}: category {str(category)[:60]!r}; expected a mapping with a number `id` and a `name`"
             )
-        if category["id"] in ids or str(category["name"]) in ids.values():
-            raise DataError(
-                f"{path}: category {category['id']} ({category['name']!r}) stands twice; expected each once"
-            )
-        ids[category["id"]] = str(category["name"])
+        if category["id"] in ids:
+            raise DataError(f"{path}: category {category['id']} stands twice; expected each id once")
+        ids[category["id"]] = category["name"]
     if not ids:
         raise DataError(f"{path}: `categories` is empty; expected at least one with `id` and `name`")
-    return ids
+    return dict(zip(ids, class_names(list(ids.values()), path, problems), strict=True))
 
 
 def _load(path: Path) -> dict[str, Any]:

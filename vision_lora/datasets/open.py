@@ -19,6 +19,8 @@ from vision_lora.images import IMAGE_SUFFIXES, image_size
 log = logging.getLogger(__name__)
 
 _EXPECTED = "expected a data.yaml, a COCO .json, or a folder that holds one of them or Pascal VOC's .xml files"
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+_SPLITS |= {"test": "test", "testing": "test"}
 _YAMLS = ("data.yaml", "defects.yaml", "dataset.yaml", "data.yml")
 
 
@@ -104,14 +106,19 @@ def _json_splits(folder: Path) -> dict[str, Path]:
     files += [file for name in ("train", "val", "valid", "test") for file in folder.glob(f"{name}/*.json")]
     found: dict[str, Path] = {}
     for file in sorted(files):
-        told = re.search(r"train|val|test", file.stem.lower()) or re.search(r"train|val|test", file.parent.name.lower())
-        split = told.group() if told else "train"
+        told = [_SPLITS[word] for text in (file.stem, file.parent.name) for word in _words(text) if word in _SPLITS]
+        split = told[0] if told else "train"
         if split in found:
             raise DataError(
                 f"{folder}: {found[split].name} and {file.name} are both `{split}`; expected one .json a split"
             )
         found[split] = file
     return found
+
+
+def _words(text: str) -> list[str]:
+    """The words of a file's name: `instances_train2017` tells of a train split, `latest` of none."""
+    return re.findall(r"[a-z]+", text.lower())
 
 
 def _read_jsons(source: Path, files: dict[str, Path], problems: Problems) -> Dataset:

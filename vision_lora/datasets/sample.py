@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vision_lora.errors import DataError
 from vision_lora.images import read_image
+from vision_lora.names import suggestion
 
 Boxes = NDArray[np.float32]
 Classes = NDArray[np.int64]
@@ -55,9 +56,7 @@ class Sample:
         areas = self.boxes if self.areas is None else self.areas
         for boxes, values in ((self.boxes, self.classes), (self.ignored, self.ignored_classes), (self.boxes, areas)):
             if len(boxes) != len(values):
-                raise ValueError(
-                    f"{self.path}: {len(boxes)} boxes, {len(values)} classes or areas; expected one a box"
-                )
+                raise ValueError(f"{self.path}: {len(boxes)} boxes, {len(values)} classes or areas; expected one a box")
 
     def read(self) -> NDArray[np.uint8]:
         """The picture, (height, width, 3) uint8 RGB.
@@ -163,10 +162,8 @@ class Dataset:
         """
         unknown = [name for name in names if name not in self.names]
         if unknown or not names:
-            raise DataError(
-                f"{self.source}: no class {unknown[0] if unknown else '(nothing)'!r}; expected some of "
-                f"{', '.join(self.names)}"
-            )
+            told = suggestion(unknown[0], self.names) if unknown else "(nothing)"
+            raise DataError(f"{self.source}: no class {told}; expected some of {', '.join(self.names)}")
         kept = [index for index, name in enumerate(self.names) if name in names]
         place = np.full(len(self.names), -1)
         place[kept] = np.arange(len(kept))

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vision_lora.datasets.class_names import class_names
 from vision_lora.datasets.paths import Roots, image_files, is_there, readable_size
 from vision_lora.datasets.sample import Box, Dataset, Problems, Sample, as_boxes
 from vision_lora.errors import DataError
+from vision_lora.names import unfit
 
 _FOLDERS = ("JPEGImages", "images", "IMAGES")
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
@@ -66,17 +68,19 @@ def read_voc(folder: Path, splits: dict[str, list[Path]], problems: Problems) ->
     parsed = {split: _parse_all(files, folder, roots, problems) for split, files in splits.items()}
     listed = folder / "classes.txt"
     if listed.is_file():
-        names = tuple(line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+        found = [line.strip() for line in listed.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     else:
-        names = tuple(sorted({row[0] for files in parsed.values() for *_, rows in files for row in rows}))
-    if not names:
+        listed = folder
+        found = sorted({row[0] for files in parsed.values() for *_, rows in files for row in rows})
+    if not found:
         raise DataError(f"{folder}: no object in any XML; expected at least one <object> with a <name>")
+    names = class_names(found, listed, problems)
     samples = {
         split: [_sample(xml, image, size, rows, names, problems) for xml, image, size, rows in files]
         for split, files in parsed.items()
     }
-    for split, found in samples.items():
-        if not found:
+    for split, usable in samples.items():
+        if not usable:
             raise DataError(f"{folder}: split `{split}` has no usable picture; expected at least one")
     return Dataset(folder, names, samples, problems.found, problems.mended)
 
@@ -110,6 +114,9 @@ def parse_xml(path: Path, problems: Problems) -> tuple[str, list[Row]] | None:
             continue
         if not name:
             problems.add(path, f"object {number}", "no name", "a class name in <name>")
+            continue
+        if reason := unfit(name):
+            problems.add(path, f"object {number}", f"class name {name[:60]!r}, which {reason}", "a name on one line")
             continue
         rows.append((name, (x1, y1, x2, y2), (element.findtext("difficult") or "0").strip() == "1"))
     return (root.findtext("filename") or "").strip(), rows

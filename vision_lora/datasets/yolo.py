@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vision_lora.datasets.class_names import class_names
 from vision_lora.datasets.coco import read_coco
 from vision_lora.datasets.paths import Roots, image_files, is_there, readable_size
 from vision_lora.datasets.safe_yaml import load_mapping
@@ -30,7 +31,7 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
         DataError: no names, no split, a split that does not exist, is empty or leaves the dataset's folder.
     """
     config = load_mapping(path)
-    names = parse_names(config["names"], path) if "names" in config else None
+    names = parse_names(config["names"], path, problems) if "names" in config else None
     base = config.get("path") or "."
     if not isinstance(base, str):
         raise DataError(f"{path}: `path` is {base!r}; expected one folder (a split may list several)")
@@ -44,11 +45,11 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
     return Dataset(path, reader.names, splits, problems.found, problems.mended)
 
 
-def parse_names(value: Any, source: Path) -> tuple[str, ...]:
+def parse_names(value: Any, source: Path, problems: Problems) -> tuple[str, ...]:
     """Class names from a list or from a map of 0..N-1 to name.
 
     Raises:
-        DataError: missing, empty, with gaps, or with a name twice.
+        DataError: missing, with gaps, or with a name that is none, see `class_names`.
     """
     if isinstance(value, dict):
         try:
@@ -64,13 +65,7 @@ def parse_names(value: Any, source: Path) -> tuple[str, ...]:
         value = [numbered[index] for index in range(len(numbered))]
     if not isinstance(value, list) or not value:
         raise DataError(f"{source}: no `names`; expected a list of class names such as `names: [scratch, dent]`")
-    if any(isinstance(name, (dict, list)) or name is None for name in value):
-        raise DataError(f"{source}: `names` holds something that is no name; expected a list of class names")
-    names = tuple(str(name) for name in value)
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{source}: class name {twice!r} stands twice in `names`; expected each once")
-    return names
+    return class_names(value, source, problems)
 
 
 def label_path(image: Path) -> Path:

@@ -53,7 +53,6 @@ def run(config: BenchmarkConfig, console: Console) -> None:
     console.print(
         f"{config.model}, {config.imgsz} px, batch {config.batch}, rank {config.rank}, {config.threads} CPU threads, "
         f"median of {config.repeats} turns; ratios to the first row of each group, turn by turn",
-        markup=False,
     )
     if target is not None:
         write_json(target, [row.to_json() for row in rows])

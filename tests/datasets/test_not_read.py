@@ -345,3 +345,20 @@ def test_results_of_a_detector_are_no_annotations(tmp_path: Path) -> None:
     place(tmp_path, "results.json", json.dumps([annotation(score=0.9)]).encode())
     with pytest.raises(DataError, match=r"no list `images`.*results of a detector"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["Annotations", "JPEGImages"])
+def test_voc_folders_that_leave(tmp_path: Path, folder: str) -> None:
+    voc(tmp_path / "data", voc_object("dent", 1, 1, 9, 9))
+    (tmp_path / "data" / folder).rename(tmp_path / "outside")
+    (tmp_path / "data" / folder).symlink_to(tmp_path / "outside")
+    with pytest.raises(DataError, match=r"1 reasons, the first: .*expected a (file inside it|picture)"):
+        open_dataset(tmp_path / "data")
+
+
+def test_voc_names_a_picture_outside(tmp_path: Path) -> None:
+    picture(tmp_path / "outside.png")
+    (tmp_path / "data/train").mkdir(parents=True)
+    (tmp_path / "data/train/1.xml").write_text("<annotation><filename>../../outside.png</filename></annotation>")
+    with pytest.raises(DataError, match=r"1 reasons, the first: .*outside\.png"):
+        open_dataset(tmp_path / "data")

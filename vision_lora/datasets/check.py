@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from vision_lora.datasets.overlap import Overlap, clusters, find_overlaps, read_squares
 from vision_lora.datasets.sample import Dataset, Sample
 from vision_lora.datasets.split import SHARES, grouped_split
+from vision_lora.names import same
 
 Severity = Literal["error", "warning", "note"]
 
@@ -218,6 +220,12 @@ def _classes(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(
             "warning", "unused-class", f"{len(unused)} classes have no box anywhere: remove or annotate them", unused
         )
+    alike = [f"{name!r} and {other!r}" for place, name in enumerate(names) if (other := same(name, names[:place]))]
+    if alike:
+        message = (
+            f"{len(alike)} pairs of classes differ only in case, spaces or hyphens: make one of each, if it is one"
+        )
+        yield Finding("warning", "alike-classes", message, alike)
     for split, counts in boxes.items():
         untaught = [name for name, here, taught in zip(names, counts, boxes[train], strict=True) if here and not taught]
         if untaught:
@@ -312,7 +320,8 @@ def same_labels(one: Sample, other: Sample) -> bool:
 
 def _class_in_name(stem: str, names: Sequence[str]) -> int | None:
     """The class that a file's name begins with; the longest where several fit."""
-    fitting = [name for name in names if stem.lower().startswith(name.lower())]
+    # As a word: `pitted_3` does not begin with the class `pit`.
+    fitting = [name for name in names if re.match(rf"{re.escape(name)}(?![^\W\d_])", stem, re.IGNORECASE)]
     return names.index(max(fitting, key=len)) if fitting else None
 
 

@@ -12,11 +12,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
+from vision_lora.datasets.class_names import class_names
 from vision_lora.datasets.paths import A_PICTURE, Roots, is_there, other_size, picture_size
 from vision_lora.datasets.sample import Box, Problems, Sample, as_boxes
 from vision_lora.errors import DataError
 from vision_lora.files import INDEX_BYTES, read_bytes
 from vision_lora.images import IMAGE_SUFFIXES
+from vision_lora.names import unfit
 
 _SHAPES = "a region of `rectanglelabels` or `polygonlabels` with one label, in per cent"
 
@@ -60,7 +62,7 @@ def read_label_studio(
     roots = roots or Roots(folder)
     if names is None:
         labels = {_label(region) for task in tasks for regions in task.annotations for region in regions}
-        names = tuple(sorted(label for label in labels if label is not None))
+        names = class_names(sorted(label for label in labels if label is not None), path, problems)
     if not names:
         raise DataError(f"{path}: no labelled region in any of the {len(tasks)} tasks; expected {_SHAPES}")
     problems.ledger.settle(path, "used")
@@ -140,9 +142,12 @@ def _regions(items: list[Any]) -> list[dict[str, Any]]:
 
 
 def _label(region: dict[str, Any]) -> str | None:
-    """The one label of a region."""
+    """The one label of a region; None where it has none, or one that is no class name."""
     labels = next((value for key, value in region.items() if key.endswith("labels")), None)
-    return labels[0] if isinstance(labels, list) and len(labels) == 1 and isinstance(labels[0], str) else None
+    if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str):
+        return None
+    label = labels[0].strip()
+    return None if unfit(label) else label
 
 
 def _address(text: str) -> str:

@@ -23,8 +23,8 @@ _EXPECTED = (
     "expected a data.yaml, a JSON of COCO or Label Studio, or a folder that holds one of them, Pascal VOC's .xml "
     "files, or `images`, `labels` and classes.txt"
 )
-# As words: the `test` in `latest.json` is none, that in `instances_test2017.json` is.
-_SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+_SPLITS |= {"test": "test", "testing": "test"}
 _YAMLS = ("data.yaml", "defects.yaml", "dataset.yaml", "data.yml")
 
 
@@ -129,16 +129,20 @@ def _json_splits(folder: Path) -> dict[str, Path]:
     homes = [folder, *(folder / name for name in ("annotations", "train", "val", "valid", "test"))]
     found: dict[str, Path] = {}
     for file in sorted(file for home in homes for file in _files(home, ".json") if not not_needed(file.name)):
-        told = _SPLIT_WORD.search(file.stem.lower())
-        if not told and file.parent != folder:
-            told = _SPLIT_WORD.search(file.parent.name.lower())
-        split = told.group(1) if told else "train"
+        texts = [file.stem] if file.parent == folder else [file.stem, file.parent.name]
+        told = [_SPLITS[word] for text in texts for word in _words(text) if word in _SPLITS]
+        split = told[0] if told else "train"
         if split in found:
             raise DataError(
                 f"{folder}: {found[split].name} and {file.name} are both `{split}`; expected one .json a split"
             )
         found[split] = file
     return found
+
+
+def _words(text: str) -> list[str]:
+    """The words of a file's name: `instances_train2017` tells of a train split, `latest` of none."""
+    return re.findall(r"[a-z]+", text.lower())
 
 
 def _read_jsons(source: Path, files: dict[str, Path], problems: Problems) -> Dataset:

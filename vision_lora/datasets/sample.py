@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vision_lora.datasets.balance import Balance, Ledger
 from vision_lora.errors import DataError
 from vision_lora.images import read_image
+from vision_lora.names import suggestion
 
 Boxes = NDArray[np.float32]
 Classes = NDArray[np.int64]
@@ -36,9 +37,10 @@ class Sample:
         ignored_classes: what each of those regions holds; for the other classes it is background, (m,) int64.
         window: x1, y1, x2, y2 of the part of the file's picture that this sample is, a tile; None for all of it. Boxes,
             width and height are the part's.
+        areas: how large each object is by its outline, square pixels, (n,) float64; None where only boxes are known.
 
     Raises:
-        ValueError: boxes and classes, or regions and theirs, differ in number.
+        ValueError: boxes and classes, regions and theirs, or boxes and areas differ in number.
     """
 
     path: Path
@@ -49,11 +51,13 @@ class Sample:
     ignored: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     ignored_classes: Classes = field(default_factory=lambda: np.zeros(0, np.int64))
     window: tuple[int, int, int, int] | None = None
+    areas: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        for boxes, classes in ((self.boxes, self.classes), (self.ignored, self.ignored_classes)):
-            if len(boxes) != len(classes):
-                raise ValueError(f"{self.path}: {len(boxes)} boxes, {len(classes)} classes: one class a box is needed")
+        areas = self.boxes if self.areas is None else self.areas
+        for boxes, values in ((self.boxes, self.classes), (self.ignored, self.ignored_classes), (self.boxes, areas)):
+            if len(boxes) != len(values):
+                raise ValueError(f"{self.path}: {len(boxes)} boxes, {len(values)} classes or areas; expected one a box")
 
     @property
     def hidden(self) -> bool:
@@ -232,10 +236,8 @@ class Dataset:
         """
         unknown = [name for name in names if name not in self.names]
         if unknown or not names:
-            raise DataError(
-                f"{self.source}: no class {unknown[0] if unknown else '(nothing)'!r}; expected some of "
-                f"{', '.join(self.names)}"
-            )
+            told = suggestion(unknown[0], self.names) if unknown else "(nothing)"
+            raise DataError(f"{self.source}: no class {told}; expected some of {', '.join(self.names)}")
         kept = [index for index, name in enumerate(self.names) if name in names]
         place = np.full(len(self.names), -1)
         place[kept] = np.arange(len(kept))
@@ -248,6 +250,7 @@ class Dataset:
                 classes=classes[classes >= 0],
                 ignored=sample.ignored[regions >= 0],
                 ignored_classes=regions[regions >= 0],
+                areas=None if sample.areas is None else sample.areas[classes >= 0],
             )
 
         splits = {split: [cut(sample) for sample in samples] for split, samples in self.splits.items()}

@@ -95,6 +95,7 @@ def cut_tiles(samples: Sequence[Sample], tile: int, overlap: float, *, min_visib
                     ignored=np.concatenate([ignored, slivers]) - corner,
                     ignored_classes=np.concatenate([sample.ignored_classes[shown], sample.classes[~kept][rest]]),
                     window=window,
+                    areas=None,  # a part's is not told
                 )
             )
     return tiles

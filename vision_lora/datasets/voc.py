@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vision_lora.datasets.class_names import class_names
 from vision_lora.datasets.paths import A_PICTURE, Roots, is_there, not_needed, other_size, picture_size, walk
 from vision_lora.datasets.sample import Box, Dataset, Problems, Sample, as_boxes
-from vision_lora.datasets.yolo import parse_names
 from vision_lora.errors import DataError
 from vision_lora.files import INDEX_BYTES, LABEL_BYTES, irregular, read_text
 from vision_lora.images import IMAGE_SUFFIXES
+from vision_lora.names import unfit
 
 _FOLDERS = ("JPEGImages", "images", "IMAGES")
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
@@ -134,12 +135,14 @@ def _names(folder: Path, everything: Sequence[_Labelled], problems: Problems) ->
     """Class names of `classes.txt`; without it those that are in use."""
     listed = folder / "classes.txt"
     if os.path.lexists(listed):
-        lines = read_text(listed, LABEL_BYTES).splitlines()
-        return parse_names([line.strip() for line in lines if line.strip()], listed)
-    names = sorted({each.name for labelled in everything for each in labelled.objects})
-    if not names:
+        lines = read_text(listed, LABEL_BYTES).split("\n")
+        found = [line.strip() for line in lines if line.strip()]
+    else:
+        listed = folder
+        found = sorted({each.name for labelled in everything for each in labelled.objects})
+    if not found:
         raise problems.ending(f"{folder}: no object in any XML; expected an <object> with a <name>")
-    return parse_names(names, folder)
+    return class_names(found, listed, problems)
 
 
 def _read_all(
@@ -167,7 +170,7 @@ def _read_all(
         for number, found, expected in parsed.broken:
             problems.add(xml, f"object {number}", found, expected, boxes=1)
         image = _picture_of(xml, parsed.filename, near)
-        if image is None:
+        if image is None or not roots.holds(image):
             found = f"filename {parsed.filename!r}, which is not there"
             problems.add(xml, "", found, f"a picture {xml.stem}.* of this folder", boxes=len(objects))
             continue
@@ -195,7 +198,7 @@ def _picture_of(xml: Path, filename: str, near: Sequence[Path]) -> Path | None:
 
 def _parse(path: Path, roots: Roots) -> _Parsed | tuple[str, str, str]:
     """What one XML says; or, where it is no VOC annotation: where, what was found, and what was expected."""
-    if os.path.islink(path) and not roots.holds(path):
+    if not roots.holds(path):
         return "", "a link that leaves the dataset's folder", "a file inside it"
     if found := irregular(path):
         return "", found, "VOC XML"
@@ -222,6 +225,9 @@ def _parse(path: Path, roots: Roots) -> _Parsed | tuple[str, str, str]:
             continue
         if not name:
             broken.append((number, "no name", "a class name in <name>"))
+            continue
+        if reason := unfit(name):
+            broken.append((number, f"class name {name[:60]!r}, which {reason}", "a name on one line"))
             continue
         difficult = (element.findtext("difficult") or "0").strip() == "1"
         objects.append(_Object(number, name, (x1, y1, x2, y2), difficult))

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from vision_lora.datasets.class_names import class_names
 from vision_lora.datasets.json_file import note_unlisted, read_json
 from vision_lora.datasets.labels import Labels, label_path, leftovers, unnamed_folders
 from vision_lora.datasets.paths import Roots, is_there, walk
@@ -32,7 +33,7 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
     if found := irregular(path):
         raise DataError(f"{path}: {found}; expected a YAML file")
     config = load_mapping(path)
-    names = parse_names(config["names"], path) if "names" in config else None
+    names = parse_names(config["names"], path, problems) if "names" in config else None
     base = config.get("path") or "."
     if not isinstance(base, str):
         raise DataError(f"{path}: `path` is {base!r}; expected one folder (a split may list several)")
@@ -66,9 +67,9 @@ def read_bare(folder: Path, listed: Path, problems: Problems) -> Dataset:
         except (ValueError, TypeError, KeyError, RecursionError):
             raise DataError(f"{listed}: no names; expected `categories` with `id` and `name`") from None
     else:
-        names = [line.strip() for line in text.splitlines() if line.strip()]
+        names = [line.strip() for line in text.split("\n") if line.strip()]
     entries = {key: f"images/{key}" for key in _SPLITS if (folder / "images" / key).is_dir()}
-    reader = _SplitReader(listed, Roots(folder), parse_names(names, listed), 0, problems)
+    reader = _SplitReader(listed, Roots(folder), parse_names(names, listed, problems), 0, problems)
     return reader.dataset(entries or {"train": "images"})
 
 
@@ -81,11 +82,11 @@ def _keypoint_columns(shape: Any, source: Path) -> int:
     return int(shape[0] * shape[1])
 
 
-def parse_names(value: Any, source: Path) -> tuple[str, ...]:
+def parse_names(value: Any, source: Path, problems: Problems) -> tuple[str, ...]:
     """Class names from a list or from a map of 0..N-1 to name.
 
     Raises:
-        DataError: missing, empty, with gaps, or with a name twice.
+        DataError: missing, with gaps, or with a name that is none, see `class_names`.
     """
     if isinstance(value, dict):
         try:
@@ -101,13 +102,7 @@ def parse_names(value: Any, source: Path) -> tuple[str, ...]:
         value = [numbered[index] for index in range(len(numbered))]
     if not isinstance(value, list) or not value:
         raise DataError(f"{source}: no `names`; expected a list of class names such as `names: [scratch, dent]`")
-    if any(isinstance(name, (dict, list)) or name is None for name in value):
-        raise DataError(f"{source}: `names` holds something that is no name; expected a list of class names")
-    names = tuple(str(name) for name in value)
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{source}: class name {twice!r} stands twice in `names`; expected each once")
-    return names
+    return class_names(value, source, problems)
 
 
 class _SplitReader:

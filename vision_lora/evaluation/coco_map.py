@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ class MapResult:
         map50_95: mean over the IoU thresholds 0.50, 0.55 ... 0.95, COCO's main number.
         map50: at IoU 0.50.
         map75: at IoU 0.75.
-        small: map50_95 of boxes below 32² pixels of the original picture; None where there are none.
+        small: map50_95 of objects below 32² pixels of the original picture, by `Sample.areas`, else by their boxes;
+            None where there are none.
         medium: of 32² to 96² pixels.
         large: above 96² pixels.
         per_class: class name to result, in the order of the dataset's names.
@@ -121,15 +123,15 @@ def _truth_annotations(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
     A region to ignore is what COCO calls a crowd: a detection of its class in it is neither right nor wrong.
     """
-    return [
-        {"image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": crowd}
-        for i, sample in enumerate(samples)
-        for crowd, boxes, classes in (
-            (0, sample.boxes, sample.classes),
-            (1, sample.ignored, sample.ignored_classes),
-        )
-        for box, c in zip(_xywh(boxes), classes.tolist(), strict=True)
-    ]
+    rows = []
+    for i, sample in enumerate(samples):
+        outlines = repeat(None) if sample.areas is None else sample.areas.tolist()
+        for box, c, area in zip(_xywh(sample.boxes), sample.classes.tolist(), outlines, strict=False):
+            area = box[2] * box[3] if area is None else area
+            rows.append({"image_id": i, "category_id": c, "bbox": box, "area": area, "iscrowd": 0})
+        for box, c in zip(_xywh(sample.ignored), sample.ignored_classes.tolist(), strict=True):
+            rows.append({"image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 1})
+    return rows
 
 
 def _detection_annotations(found: Sequence[Detections], names: Sequence[str]) -> list[dict[str, Any]]:

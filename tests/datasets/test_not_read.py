@@ -265,7 +265,7 @@ def test_turned_boxes_become_upright_ones(tmp_path: Path) -> None:
 
 
 def test_both_names_of_a_split(tmp_path: Path) -> None:
-    data = yolo(tmp_path, [ROW], val="images/train", valid="images/train")
+    data = yolo(tmp_path, [ROW], val="images/train", valid="images/valid")
     with pytest.raises(DataError, match="both `val` and `valid`"):
         open_dataset(data)
 

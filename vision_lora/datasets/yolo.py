@@ -134,7 +134,7 @@ class _SplitReader:
         Raises:
             DataError: no names, or a split that does not exist, is empty or leaves the dataset's folder.
         """
-        if {"val", "valid"} <= entries.keys():
+        if {"val", "valid"} <= entries.keys() and entries["val"] != entries["valid"]:
             raise DataError(f"{self._source}: both `val` and `valid`; expected one of them")
         splits = {_SPLITS[key]: self._read(key, entry) for key, entry in entries.items()}
         if self._folders and not (self._lists or self._from_json):  # a list leaves pictures out on purpose

@@ -19,6 +19,7 @@ from vision_lora.datasets.check import Report, check_dataset
 from vision_lora.datasets.check_report import write_html, write_json
 from vision_lora.datasets.fix import write_fixed
 from vision_lora.errors import DataError
+from vision_lora.images import read_image
 
 Capture = pytest.CaptureFixture[str]
 
@@ -339,3 +340,16 @@ def test_regions_that_the_copy_cannot_hold_are_told(tmp_path: Path, capsys: Capt
     lines = (tmp_path / "clean/changes.txt").read_text().splitlines()
     assert sum("2 regions to ignore" in line for line in lines) + sum("a copy of" in line for line in lines) == 4
     assert "regions to ignore have no place in YOLO labels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("ending", "kept"), [("jfif", "jpg"), ("gif", "png"), ("ppm", "png"), ("JPG", "JPG")])
+def test_the_copy_has_endings_that_everyone_reads(tmp_path: Path, ending: str, kept: str) -> None:
+    data = sound(tmp_path / "data")
+    image = tmp_path / "data/images/train/0.png"
+    shown = Image.open(image).quantize(16).convert("RGB")
+    shown.save(image.with_suffix(f".{ending}"), format={"gif": "GIF", "ppm": "PPM"}.get(ending, "JPEG"))
+    image.unlink()
+    write_fixed(checked(data), tmp_path / "clean")
+    (copied,) = (tmp_path / "clean/images/train").glob("0.*")
+    assert copied.suffix == f".{kept}"
+    np.testing.assert_array_equal(read_image(copied), read_image(image.with_suffix(f".{ending}")))

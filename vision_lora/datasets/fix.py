@@ -8,10 +8,15 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from vision_lora.datasets.check import Report, file_digest, same_labels
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
+from vision_lora.images import read_image
+
+# Ultralytics goes by the ending and passes these over: a JPEG only needs another name, the others another format.
+_OTHER_ENDING = {".jfif": ".jpg", ".jpe": ".jpg", ".gif": ".png", ".pgm": ".png", ".ppm": ".png"}
 
 
 def write_fixed(report: Report, out: Path) -> list[str]:
@@ -79,17 +84,21 @@ def _dropped(report: Report) -> dict[int, str]:
 
 
 def _free_name(path: Path, split: str, taken: Counter[str]) -> str:
-    """The picture's own name, with a number where two folders of the source had the same one."""
+    """The picture's own name, with a number where two of the source share it, and an ending that all read."""
     key = f"{split}/{path.stem.lower()}"
     taken[key] += 1
-    return path.name if taken[key] == 1 else f"{path.stem}__{taken[key]}{path.suffix}"
+    suffix = _OTHER_ENDING.get(path.suffix.lower(), path.suffix)
+    return f"{path.stem}{suffix}" if taken[key] == 1 else f"{path.stem}__{taken[key]}{suffix}"
 
 
 def _write_sample(sample: Sample, out: Path, split: str, name: str, doubles: set[int]) -> None:
     image, label = out / "images" / split / name, (out / "labels" / split / name).with_suffix(".txt")
     for folder in (image.parent, label.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(sample.path, image)
+    if image.suffix == ".png" and sample.path.suffix.lower() in _OTHER_ENDING:
+        Image.fromarray(read_image(sample.path)).save(image)
+    else:
+        shutil.copyfile(sample.path, image)
     size = np.array([sample.width, sample.height])
     rows = []
     for index, (box, kind) in enumerate(zip(sample.boxes.astype(np.float64), sample.classes, strict=True)):

@@ -139,7 +139,7 @@ def _broken(dataset: Dataset, errors: dict[int, str]) -> Iterator[Finding]:
     for note in dataset.noted:
         groups.setdefault(f"{note.found} (expected: {note.expected})", []).append(str(note.file))
     for told, places in groups.items():
-        yield Finding("note", "noted", f"{len(places)} times: {told}", places)
+        yield Finding("note", "noted", f"{len(places)} times: {told}" if len(places) > 1 else told, places)
     if any(dataset.balance.lost):
         yield Finding("error", "lost", f"not all is accounted for, a fault of this program: {dataset.balance}")
 

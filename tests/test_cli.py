@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from vision_lora import config as configs
 from vision_lora.cli import parse, run_verb
@@ -151,7 +152,7 @@ def test_nothing_is_animated_or_coloured_but_on_a_terminal(
     def run(config: TrainConfig, console: Console) -> None:
         assert not console.is_terminal
         with console.status("at work"):
-            console.print("[bold]done")
+            console.print(Text("done", "bold"))
         raise DataError("no names")
 
     assert run_verb(TrainConfig, "train", run, ["--data", "steel.yaml"]) == 2

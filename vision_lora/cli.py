@@ -9,16 +9,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, set_loader
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 from vision_lora.errors import ConfigError, VisionLoraError
+from vision_lora.names import shown
+from vision_lora.plain_yaml import load_plain
 from vision_lora.streaming.address import redact
 
 Config = TypeVar("Config")
 
 _NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+_MODE = "plain"
+
+
+def _load(text: str) -> Any:
+    """A config file, or the value of an option that is more than text."""
+    value = load_plain(text)
+    # YAML reads `a:` and `{a}` as tables of nothing; as values they are text.
+    return text if isinstance(value, dict) and not any(item is not None for item in value.values()) else value
+
+
+set_loader(_MODE, _load, (yaml.YAMLError,))
 
 
 class _Parser(ArgumentParser):
@@ -49,7 +64,9 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     Raises:
         ConfigError: an unknown option or key, a value of the wrong type or out of range.
     """
-    parser = _Parser(prog=f"python -m vision_lora.{verb}", description=config.__doc__, exit_on_error=True)
+    parser = _Parser(
+        prog=f"python -m vision_lora.{verb}", description=config.__doc__, exit_on_error=True, parser_mode=_MODE
+    )
     parser.add_argument("--config", action="config", help="YAML file with any of these options; later ones win")
     hints = get_type_hints(config)
     parser.expected = {name: text for name, hint in hints.items() if (text := _expected(hint))}
@@ -80,11 +97,18 @@ def _expected(hint: Any) -> str:
 
 
 class _NoPasswords(logging.Filter):
-    """Hides what a URL in a message holds of user and password."""
+    """Hides what a URL in a message holds of user and password, and what would steer a terminal."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), ()
+        record.msg, record.args = shown(redact(record.getMessage())), ()
         return True
+
+
+class _PlainConsole(Console):
+    """Prints text as text: names of classes and files may hold brackets, colons and control characters."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(shown(text), **how)
 
 
 def _appending(words: Sequence[str], repeated: set[str]) -> list[str]:
@@ -111,17 +135,27 @@ def run_verb(
     try:
         return run(parse(config, verb, argv), make_console()) or 0
     except VisionLoraError as error:
-        errors.print(f"error: {redact(' '.join(str(error).split()))}", markup=False)
+        errors.print(f"error: {redact(' '.join(str(error).split()))}")
         return 2
     except KeyboardInterrupt as interrupt:
-        errors.print(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", markup=False)
+        errors.print(f"interrupted{': ' if str(interrupt) else ''}{interrupt}")
         return 130
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Where a verb prints; animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame."""
+    """Where a verb prints: text, never markup; what is to be styled is a `rich.text.Text`.
+
+    Animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame.
+    """
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, force_terminal=None if terminal else False)
+    return _PlainConsole(
+        stderr=stderr,
+        soft_wrap=True,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        force_terminal=None if terminal else False,
+    )
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -373,6 +373,11 @@ class CheckConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
+        beside = [f"--{name}" for name in ("fix", "html", "json") if getattr(self, name) is not None]
+        if self.preview is not None:
+            demand(
+                not beside, "preview", self.preview, f"it alone, as it checks nothing: {' '.join(beside)} needs a check"
+            )
 
 
 @dataclass(frozen=True)

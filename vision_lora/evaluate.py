@@ -12,6 +12,7 @@ from vision_lora.cli import run_verb
 from vision_lora.config import EvaluateConfig
 from vision_lora.detections import Mode
 from vision_lora.errors import DataError
+from vision_lora.names import pick
 
 
 def run(config: EvaluateConfig, console: Console) -> None:
@@ -26,7 +27,7 @@ def run(config: EvaluateConfig, console: Console) -> None:
     target = check_file("json", config.json)
     dataset = open_dataset(config.data, strict=config.strict)
     if config.classes is not None:
-        dataset = dataset.only(config.classes.split(","))
+        dataset = dataset.only(pick(config.classes, dataset.names))
     samples = dataset.splits.get(config.split)
     if not samples:
         raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")
@@ -56,7 +57,7 @@ def run(config: EvaluateConfig, console: Console) -> None:
     console.print(table)
     console.print(f"{config.split} at {imgsz} px, {detector.base}{f' with {config.adapter}' if config.adapter else ''}")
     for problem in dataset.problems:
-        console.print(f"skipped {problem}", markup=False)
+        console.print(f"skipped {problem}")
     if target is not None:
         write_json(
             target,

@@ -16,8 +16,10 @@ from PIL import ExifTags, Image
 
 from vision_lora.errors import DataError
 
+# What is a picture by its ending. Not every Pillow can decode AVIF and HEIC: then each is told, and never passed over.
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
-    {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2"}
+    {".bmp", ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2", ".gif"}
+    | {".avif", ".heic", ".heif"}
 )
 
 PAD_VALUE = 114  # the grey that YOLO-style detectors were trained to see around a picture
@@ -25,7 +27,8 @@ PAD_VALUE = 114  # the grey that YOLO-style detectors were trained to see around
 # Pillow's own limit for a decompression bomb, above any area camera and common line-scan frames.
 MAX_PIXELS = 178_956_970
 
-_END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
+_JPEG_END = b"\xff\xd9"
+_END_MARKS = dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), _JPEG_END) | {".png": b"IEND\xaeB`\x82"}
 
 # Ultralytics, once imported, exchanges Pillow's `open` for one that installs another package at each broken picture.
 _open = Image.open

@@ -29,10 +29,10 @@ class Terminal:
         self.console = console
         self.epochs = epochs
         self.progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[losses]}  {task.fields[speed]:.1f} images/s"),
+            TextColumn("{task.fields[losses]}  {task.fields[speed]:.1f} images/s", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -42,7 +42,7 @@ class Terminal:
 
     def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
         if plan is not None:
-            self.console.print(plan.table(), markup=False)
+            self.console.print(plan.table())
         trained = sum(counts.values())
         parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         self.console.print(f"\ntrains {trained:,} of {total:,} parameters ({trained / total:.1%}): {parts}")
@@ -85,11 +85,11 @@ def run(config: TrainConfig, console: Console) -> None:
     if skipped := values["skipped"]:
         console.print(f"skipped {len(skipped)} broken labels or pictures:")
         for line in skipped:
-            console.print(f"  {line}", markup=False)
+            console.print(f"  {line}")
     console.print(f"{summary.result}: {values['adapter_bytes'] / 1e6:.2f} MB")
     result = shlex.quote(str(summary.result))
     used = f"{shlex.quote(summary.model)} --adapter {result}" if values["method"] == "lora" else result
-    console.print(f"next: python -m vision_lora.predict --model {used} --source PICTURES", markup=False)
+    console.print(f"next: python -m vision_lora.predict --model {used} --source PICTURES")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 from vision_lora.datasets.augment import Recipe
 from vision_lora.datasets.cache import PictureCache, free_shared_memory
 from vision_lora.datasets.mix import Picture, mosaic, paste_defect
-from vision_lora.datasets.sample import Boxes, Problem, Sample
+from vision_lora.datasets.sample import Boxes, Problem, Problems, Sample
 from vision_lora.errors import DataError
 from vision_lora.images import letterbox
 
@@ -312,13 +312,19 @@ def train_loader(
         )
         workers = in_flight = 0
     cache = PictureCache(samples, imgsz, budget_gib=cache_gib, shared=free - in_flight)
-    problems = [Problem(samples[i].path, "", cache.errors[i], "a whole picture") for i in sorted(cache.errors)]
-    if problems and (strict or len(problems) == len(samples)):
-        raise DataError(cache.errors[min(cache.errors)])
+    undecoded = len(cache.errors)
+    for i, sample in enumerate(samples):
+        if sample.hidden:  # as background it would teach that its objects are none
+            cache.errors.setdefault(i, f"{sample.path}: to be ignored as a whole")
+    problems = [
+        Problem(samples[i].path, "", reason.removeprefix(f"{samples[i].path}: "), "a whole picture")
+        for i, reason in sorted(cache.errors.items())
+    ]
+    told = f"{len(problems)} training pictures cannot be decoded or learned from"
+    if (strict and undecoded) or len(problems) == len(samples):
+        raise Problems(found=problems).ending(told)
     if problems:
-        log.warning(
-            "%d training pictures cannot be decoded and are left out; the first: %s", len(problems), problems[0].found
-        )
+        log.warning("%s and are left out; the first: %s", told, problems[0])
     weights = class_balance(samples) if balanced else np.ones(len(samples))
     weights[sorted(cache.errors)] = 0
     draws = _Draws(weights, max(min_draws, round(weights.sum())), batch, seed, shard)

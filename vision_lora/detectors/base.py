@@ -22,6 +22,7 @@ from vision_lora.detectors.survey import Survey, survey
 from vision_lora.detectors.trunk import Trunk
 from vision_lora.errors import AdapterError, ConfigError, MismatchError
 from vision_lora.images import letterbox
+from vision_lora.names import legible
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -75,7 +76,7 @@ class Detector(ABC):
 
     def __init__(self, network: nn.Module, names: Sequence[str], base: str) -> None:
         self.network = network.requires_grad_(False)
-        self.names = tuple(names)
+        self.names = tuple(map(legible, names))
         self.base = base
         self.fingerprint = fingerprint(network.state_dict())
         self.adapters = AdapterSet(network, self.fingerprint)

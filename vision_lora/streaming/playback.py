@@ -77,7 +77,7 @@ def run(config: PlaybackConfig, console: Console) -> None:
     pictures = (cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR) for frame in open_files(config.video))
     jpegs = [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes() for picture in pictures]
     playback = Playback(jpegs, config.fps, config.port)
-    console.print(f"{len(jpegs)} pictures, {config.fps:g} a second: {playback.url}", markup=False)
+    console.print(f"{len(jpegs)} pictures, {config.fps:g} a second: {playback.url}")
     playback.server.serve_forever()
 
 

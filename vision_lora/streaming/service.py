@@ -16,6 +16,7 @@ import numpy as np
 from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
+from vision_lora.names import told
 from vision_lora.streaming.attached import SPARE, Attached
 from vision_lora.streaming.choice import Choice
 from vision_lora.streaming.crops import Crops
@@ -201,6 +202,9 @@ class Service:
     def _with_adapter(self, choice: Choice) -> Choice:
         if choice.adapter is not None:
             self.attached.put_on(choice.adapter, *self.attached.load(choice.adapter))
+        known = (*self.attached.detector.names, *self.attached.classes(choice.adapter))
+        if unknown := [name for name in choice.thresholds if name not in known]:
+            log.warning("threshold of %s: neither the base nor the adapter has such a class", told(unknown, known))
         return choice
 
     def _warm_up(self) -> None:

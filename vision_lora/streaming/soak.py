@@ -128,7 +128,6 @@ def _minutes(service: Service, config: SoakConfig, console: Console) -> Iterator
         console.print(
             f"{number:3d} min  {minute.resident_mib:7.1f} MiB  p99 {minute.p99_ms:6.1f} ms  {minute.fps:5.1f} fps  "
             f"{minute.threads} threads  {minute.files} files  {minute.alarms} alarms",
-            markup=False,
         )
         if number:
             yield minute

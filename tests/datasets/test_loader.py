@@ -12,7 +12,8 @@ import torch
 from tests.datasets.build import picture, yolo
 from vision_lora.datasets import Sample, open_dataset
 from vision_lora.datasets.augment import Recipe, load_recipe
-from vision_lora.datasets.loader import ROOM, Batch, class_balance, eval_loader, train_loader
+from vision_lora.datasets.batch import ROOM, Batch
+from vision_lora.datasets.loader import class_balance, eval_loader, train_loader
 from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.errors import DataError
 from vision_lora.images import letterbox, read_image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,9 +35,8 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The batch on another device; `indices` stay, for the host alone asks for them."""
-        images, targets, scales, pads = (tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()[:-1])
-        return Batch(images, targets, scales, pads, self.indices)
+        """The batch on another device."""
+        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()))
 
     def resized(self, side: int) -> Batch:
         """The batch at another side, pixels; boxes, scales and pads follow."""
@@ -79,7 +78,9 @@ class Batch:
 
 
 def ahead(batches: Iterable[Batch], device: torch.device, *, room: bool = False) -> Iterator[Batch]:
-    """The batches on a device; on a GPU each is copied while the one before is computed with.
+    """The batches on a device, but for `indices`, which the host alone asks for, without having to wait for them.
+
+    On a GPU each is copied while the one before is computed with.
 
     Args:
         batches: on the CPU, for a GPU in page-locked memory.
@@ -94,7 +95,7 @@ def ahead(batches: Iterable[Batch], device: torch.device, *, room: bool = False)
     waiting: Batch | None = None
     for batch in shaped:
         with torch.cuda.stream(stream):
-            coming = batch.to(device, non_blocking=True)
+            coming = replace(batch.to(device, non_blocking=True), indices=batch.indices)
         if waiting is not None:
             yield waiting
         torch.cuda.current_stream(device).wait_stream(stream)

@@ -37,9 +37,11 @@ class RunFolder:
         self.path: Path | None = None
         self._lock: IO[str] | None = None
         if config.resume is not None:
-            self._take(Path(config.resume))
+            folder = Path(config.resume)
+            _interrupted(config, folder)
+            self._take(folder)
             try:
-                self.config = _resumed(config, Path(config.resume))
+                self.config = _resumed(config, folder)
             except ConfigError:
                 self.close()
                 raise
@@ -130,13 +132,17 @@ def _there(file: IO[str]) -> bool:
         return False
 
 
-def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
-    """The options that an interrupted run was started with."""
-    option = f"--resume {config.resume}"
+def _interrupted(config: TrainConfig, folder: Path) -> None:
+    """See that there is a run to go on with."""
     if not (folder / "config.json").is_file() or not (folder / STATE).is_file():
         ended = (folder / "summary.json").is_file() and (folder / "config.json").is_file()
         found = "the run there has come to its end" if ended else "no interrupted run there"
-        raise ConfigError(f"{option}: {found}; expected a folder with config.json and state.pt")
+        raise ConfigError(f"--resume {config.resume}: {found}; expected a folder with config.json and state.pt")
+
+
+def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The options that an interrupted run was started with."""
+    option = f"--resume {config.resume}"
     values = _written(folder / "config.json")
     known = {item.name for item in fields(TrainConfig)}
     if unknown := sorted(values.keys() - known):

@@ -25,6 +25,7 @@ from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
+from vision_lora.signals import Stop
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import Result
 from vision_lora.streaming.service import Service
@@ -66,6 +67,7 @@ class SquareFinder:
 
     device = torch.device("cpu")
     names = ("square",)
+    side = 64
 
     def __init__(self, delay: float = 0.0) -> None:
         self.delay = delay
@@ -139,7 +141,7 @@ class Running:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.code: int | None = None
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -57,7 +57,7 @@ def test_the_same_from_words_and_from_yaml(tmp_path: Path) -> None:
         ({"url": "0", "name": "first"}, "source 2: name 'first': another source has it"),
         ({"url": "0", "mode": "all"}, "source 2: mode 'all'"),
         ({"url": "0", "mode": "defects"}, "source 2: mode defects: expected an adapter"),
-        ({"url": "0", "confidence": 2}, "source 2: threshold of confidence: 2"),
+        ({"url": "0", "confidence": 2}, "source 2: confidence: 2"),
         ({"url": "0", "thresholds": [1]}, "source 2: thresholds"),
         ({"url": "0", "zones": {"belt": [[0, 0], [1, 1]]}}, "source 2: zone 'belt': expected three or more corners"),
         ({"url": "0", "zones": {"belt": [[0, 0], [640, 0], [1, 1]]}}, "source 2: zone 'belt'"),

@@ -95,6 +95,8 @@ class Detecting(Worker):
     def _answer(self) -> None:
         while not self._questions.empty():
             question, future = self._questions.get()
+            if not future.set_running_or_notify_cancel():  # nobody waits for the answer any more
+                continue
             try:
                 future.set_result(question())
             except VisionLoraError as error:

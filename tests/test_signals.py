@@ -18,12 +18,12 @@ from vision_lora.signals import NUMBERS, Stop, stopped_by_signals
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def later(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The handlers are those of before; what would be done as Python ends is noted instead."""
-    later: list[Any] = []
-    monkeypatch.setattr("atexit.register", later.append)
+    noted: list[Any] = []
+    monkeypatch.setattr("atexit.register", noted.append)
     before = [signal.getsignal(number) for number in NUMBERS]
-    yield later
+    yield noted
     assert [signal.getsignal(number) for number in NUMBERS] == before
 
 
@@ -103,13 +103,13 @@ def test_a_wait_ends_in_time() -> None:
     assert not Stop().wait(0)
 
 
-def test_after_a_stop_no_signal_disturbs_the_end_of_python(_nothing_is_left: list[Any]) -> None:
+def test_after_a_stop_no_signal_disturbs_the_end_of_python(later: list[Any]) -> None:
     with stopped_by_signals():
         pass
-    assert not _nothing_is_left
+    assert not later
     with stopped_by_signals():
         signal.raise_signal(signal.SIGTERM)
-    (ignore,) = _nothing_is_left
+    (ignore,) = later
     before = {number: signal.getsignal(number) for number in NUMBERS}
     ignore()
     for number, handler in before.items():

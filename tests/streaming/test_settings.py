@@ -23,6 +23,8 @@ def test_names_come_from_addresses_and_are_never_double() -> None:
         "rtsp://u:p@line3/a", "rtsp://u:p@line3/b", "0", "clips/belt 1.mp4", "line3.mp4", {"url": "7", "name": "roof"}
     )
     assert [source.name for source in given] == ["line3", "line3-2", "camera-0", "belt-1", "line3-3", "roof"]
+    given = sources("/dev/video0", "/dev/v4l/by-id/usb-cam-video-index0", "srt://:9000?mode=listener", "rtmp://hall/a")
+    assert [source.name for source in given] == ["video0", "usb-cam-video-index0", "source", "hall"]
 
 
 def test_the_same_from_words_and_from_yaml(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Watch cameras for weeks: live page, alarms once per defect, recordings.
+"""Watch cameras until told to stop: live page, an alarm for each defect, recordings.
 
 Exit codes: 0 where it was stopped, or all files have been seen; 1 where a source gave no picture at all or events could
 not be written; 2 after a mistake of the user; 130 after Ctrl-C before it began to watch.

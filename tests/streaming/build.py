@@ -67,13 +67,14 @@ class SquareFinder:
 
     device = torch.device("cpu")
     names = ("square",)
-    side = 64
+    side = 96
 
     def __init__(self, delay: float = 0.0) -> None:
         self.delay = delay
         self.adapters = _Adapters()
         self.active: str | None = None
         self.batches: list[int] = []
+        self.sides: set[int] = set()
 
     def attach(self, adapter: Adapter, name: str, *, use: bool) -> None:
         assert not use
@@ -89,6 +90,7 @@ class SquareFinder:
         self, pictures: Sequence[NDArray[np.uint8]], imgsz: int, *, mode: str, readout: Readout
     ) -> list[Detections]:
         self.batches.append(len(pictures))
+        self.sides.add(imgsz)
         time.sleep(self.delay * len(pictures))
         learned = () if self.active is None else self.adapters.adapters[self.active].card.names
         return [self._find(picture, mode, learned, readout.confidence) for picture in pictures]

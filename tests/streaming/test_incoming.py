@@ -13,6 +13,7 @@ from vision_lora.streaming.choice import Choice
 from vision_lora.streaming.incoming import read_change
 
 CHOICE = Choice(None, "both", 0.25)
+NO_ADAPTER = b'{"mode": "defects"}'  # wrong where there is none
 WRONG = [
     b"",
     b"null",
@@ -32,7 +33,7 @@ WRONG = [
     b'{"mode": null}',
     b'{"mode": "everything"}',
     b'{"mode": "\\ud800"}',
-    b'{"mode": "defects"}',
+    NO_ADAPTER,
     b'{"confidence": "0.5"}',
     b'{"confidence": true}',
     b'{"confidence": NaN}',

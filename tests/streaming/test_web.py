@@ -25,6 +25,7 @@ from tests.streaming.build import (
     running,
     wait_until,
 )
+from tests.streaming.test_incoming import NO_ADAPTER, WRONG
 from vision_lora.errors import ConfigError
 from vision_lora.streaming.web.access import COOKIE
 from vision_lora.streaming.web.server import Page
@@ -160,6 +161,33 @@ def test_a_change_is_made_and_a_wrong_one_is_explained(client: Client, at_work: 
         status, _, told = client.ask("POST", f"/api/sources/{source}", body)
         assert (status, message in told.decode()) == (expected, True), told
     assert client.ask("POST", "/api/sources/line", {"adapter": "line1", "thresholds": {}})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body", [body for body in WRONG if body != NO_ADAPTER], ids=lambda body: body[:40].decode("latin-1")
+)
+def test_nothing_that_is_sent_ends_it(client: Client, at_work: Running, body: bytes) -> None:
+    before = at_work.service.detecting.choices["line"]
+    status, _, told = client.ask("POST", "/api/sources/line", body, Content_Type="application/json")
+    assert (status, list(json.loads(told))) == (400, ["error"])
+    assert at_work.service.detecting.choices["line"] is before
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/sources/..%2f..%2fline", 404),
+        ("/api/sources/%00", 400),
+        ("/api/sources/%ff%fe", 400),
+        ("/api/sources/%ED%A0%80", 400),
+        ("/api/sources/%1b%5b2J", 400),
+        ("/api/sources/" + "l" * 8000, 400),
+    ],
+)
+def test_no_such_source_however_it_is_called(client: Client, path: str, status: int) -> None:
+    answer = client.ask("POST", path, {"mode": "both"})
+    assert answer[0] == status
+    assert len(answer[2]) < 400
 
 
 def test_live_pictures_with_their_boxes(client: Client) -> None:

@@ -13,7 +13,7 @@ from vision_lora.options import demand, option
 
 @dataclass(frozen=True)
 class CameraConfig(Using):
-    """Watch cameras for weeks: live page, alarms, recordings; ends by itself where all sources are files."""
+    """Watch cameras until told to stop: live page, alarms, recordings; ends by itself where all sources are files."""
 
     source: list[str | dict[str, Any]] | None = option(
         None,

@@ -131,10 +131,11 @@ class Service:
                 self.detecting.check()
             if warm.done():
                 warm.result()
-            self.journal.tell("started", sources={name: source.address.shown for name, source in self.sources.items()})
-            for reader in self._readers:
-                reader.start()
-            started()
+                shown_as = {name: source.address.shown for name, source in self.sources.items()}
+                self.journal.tell("started", sources=shown_as)
+                for reader in self._readers:
+                    reader.start()
+                started()
             while not stop.wait(0.2) and any(reader.alive for reader in self._readers):
                 for worker in (*workers, *self._readers):
                     worker.check()

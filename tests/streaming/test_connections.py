@@ -29,6 +29,7 @@ ASK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 @pytest.fixture(scope="module")
 def at_work() -> Iterator[Running]:
     with running(source=[{"url": f"rtsp://127.0.0.1:{free_port()}/s", "name": "gone"}], max_backoff=0.2) as service:
+        wait_until(lambda: service.read("gone").state == "lost")
         yield service
 
 

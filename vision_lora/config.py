@@ -168,7 +168,7 @@ class Using(Options):
     model: str | None = option(None, BASE + "; default: the base that the adapter names")
     adapter: str | None = option(None, "adapter file; without it the base alone is used")
     imgsz: int | None = option(
-        None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
+        None, "side of the square pictures, pixels; default: what the adapter, or the base, was trained on"
     )
 
     def __post_init__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.streaming.disk import BoundedFolder
-
-log = logging.getLogger(__name__)
+from vision_lora.streaming.trouble import Trouble, words
 
 SHOWN = 24  # the last ones, for the page
 MARGIN = 0.35  # of the box's longer side, around it: a defect is judged by what surrounds it
@@ -29,6 +27,7 @@ class Crops:
 
     def __init__(self, folder: BoundedFolder | None) -> None:
         self._folder = folder
+        self._refusal = Trouble("" if folder is None else folder.folder)
         self._shown: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -53,8 +52,9 @@ class Crops:
             file.write_bytes(encoded)
             self._folder.added(file)
         except OSError as error:
-            log.error("%s: cannot be written (%s)", file, error.strerror)
+            self._refusal.told(f"close-ups cannot be written ({words(error)})")
             return None
+        self._refusal.over()
         return file
 
     def shown(self, key: str) -> bytes | None:

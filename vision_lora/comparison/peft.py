@@ -61,7 +61,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
         min_draws=config.draws,
         pin_memory=fabric.device.type == "cuda",
     )
-    val_batches = eval_loader(val, config.imgsz, config.batch)
+    val_batches = eval_loader(val, config.imgsz, config.batch, again=True)
     identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}
 
     def save(name: str) -> None:

@@ -24,7 +24,8 @@ class PlainLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             event: yaml.AliasEvent = self.peek_event()  # type: ignore[no-untyped-call]
             if (known := self.anchors.get(event.anchor)) is not None and known.end_mark is None:
-                raise yaml.MarkedYAMLError(None, None, f"*{event.anchor} stands in what it names", event.start_mark)
+                mark: Any = event.start_mark
+                raise yaml.MarkedYAMLError(None, None, f"*{event.anchor} stands in what it names", mark)
         return super().compose_node(parent, index)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:

@@ -20,6 +20,14 @@ class PlainLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
 
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event: yaml.AliasEvent = self.peek_event()  # type: ignore[no-untyped-call]
+            if (known := self.anchors.get(event.anchor)) is not None and known.end_mark is None:
+                mark: Any = event.start_mark
+                raise yaml.MarkedYAMLError(None, None, f"*{event.anchor} stands in what it names", mark)
+        return super().compose_node(parent, index)
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set[str]()

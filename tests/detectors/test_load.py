@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 from ultralytics.nn.modules import Conv
+from ultralytics.nn.tasks import DetectionModel
 
 from tests.detectors.build import RTDETR, rtdetr
 from vision_lora.detectors.base import Detector
@@ -101,3 +102,9 @@ def test_a_wrong_architecture_is_one_line(architecture: Path, wrong: dict[str, A
     with pytest.raises(CheckpointError, match=message) as caught:
         Detector.load(change(architecture, **wrong))
     assert "\n" not in str(caught.value)
+
+
+def test_names_of_a_strangers_base_are_made_legible(architecture: Path) -> None:
+    network: Any = DetectionModel(yaml.safe_load(architecture.read_text()), verbose=False)
+    network.names = {0: "a\x1b[2Jb", 1: "c\ud800", 2: "キズ\u3000大"}
+    assert YoloDetector.of(network.eval(), "a.pt").names == ("a�[2Jb", "c�", "キズ\u3000大")

@@ -28,7 +28,7 @@ def run(config: CheckConfig, console: Console) -> int:
     Returns:
         0 where nothing would spoil training, 1 where something would.
     """
-    dataset = open_dataset(config.data, strict=config.strict)
+    dataset = open_dataset(config.data, strict=config.strict).sure()
     if config.preview is not None:
         samples = dataset.splits.get("train") or next(iter(dataset.splits.values()))
         sheet = preview_sheet(samples, load_recipe(config.augment), imgsz=config.imgsz, seed=config.seed)

@@ -39,7 +39,7 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
     """
     config = TrainConfig(**order.options)
     device = pick_device(config.device)
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data).sure()
     out, epochs = folder / "train", order.epochs_outside
     best, last = out / "weights" / "best.pt", out / "weights" / "last.pt"
     if len(_rows(out)) < epochs or not best.exists():

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 
 from tests.datasets.build import coco, voc, voc_object, yolo
 from tests.test_names import SOUND, UNSOUND
+from vision_lora.check import main as check
 from vision_lora.datasets import open_dataset
 from vision_lora.datasets.check import check_dataset
 from vision_lora.datasets.fix import write_fixed
 from vision_lora.errors import DataError
+from vision_lora.evaluate import main as evaluate
 from vision_lora.names import twins, unfit
+from vision_lora.train import main as train
 
 
 def quoted(names: Sequence[str]) -> str:
@@ -55,14 +58,20 @@ def test_yaml_names_are_the_text_that_stands_there(tmp_path: Path, text: str) ->
     assert open_dataset(yolo(tmp_path / "table", names=table)).names == names
 
 
-def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_key_that_stands_twice_is_doubted_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The library tells it and reads the first; no verb learns or measures on a guess."""
     data = yolo(tmp_path)
     data.write_text(data.read_text() + "names: [dent, scratch, stain]\n")
+    opened = open_dataset(data)
+    assert opened.names != ("dent", "scratch", "stain")
     with pytest.raises(DataError, match=r"data\.yaml, line 4: the key 'names' stands twice"):
-        open_dataset(data)
-    data.write_text("path: .\ntrain: images/train\nnames:\n  0: a\n  1: b\n  0: c\n")
-    with pytest.raises(DataError, match=r"data\.yaml, line 6: the key '0' stands twice"):
-        open_dataset(data)
+        opened.sure()
+    for verb, words in ((check, []), (evaluate, ["--model", "starter"]), (train, ["--out", str(tmp_path / "run")])):
+        assert verb(["--data", str(data), *words]) == 2
+        assert "line 4: the key 'names' stands twice; expected each key once" in capsys.readouterr().err
+    data.write_text("path: .\ntrain: images/train\nnames:\n  0: a\n  1: b\n  2: c\n  0: d\n")
+    with pytest.raises(DataError, match=r"data\.yaml, line 7: the key '0' stands twice"):
+        open_dataset(data).sure()
 
 
 @pytest.mark.parametrize("name", [name for name in SOUND if name != "a,b"])

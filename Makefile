@@ -2,7 +2,7 @@
 MODEL ?= yolo11n.pt
 GRID ?= neu-det-grouped
 
-.PHONY: check test bench bench-families bench-camera format notebooks starter compare compare-keep compare-tables
+.PHONY: check test bench bench-families bench-busy bench-camera format notebooks starter compare compare-keep compare-tables
 
 check:
 	ruff check
@@ -25,6 +25,10 @@ bench-families:
 	for model in $(LARGE); do \
 	  python -m vision_lora.benchmark --model $$model --imgsz 320 --batch 2 --repeats 5 \
 	    --json data/results/families/$$(basename $$model .yaml).json || exit 1; done
+
+# What is left of a training's rate beside other work: on a machine that is quiet otherwise.
+bench-busy:
+	python -m vision_lora.training.bench_busy --model $(MODEL)
 
 # What the camera costs beside its detector, and whether half an hour at full load changes it: on a quiet machine.
 bench-camera:

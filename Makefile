@@ -2,7 +2,7 @@
 MODEL ?= yolo11n.pt
 GRID ?= neu-det-grouped
 
-.PHONY: check test bench bench-families bench-gpu bench-camera format notebooks starter compare compare-keep compare-tables
+.PHONY: check test bench bench-families bench-gpu bench-busy bench-camera format notebooks starter compare compare-keep compare-tables
 
 check:
 	ruff check
@@ -34,6 +34,9 @@ bench-gpu:
 	  --json data/results/gpu/yolo11n.json
 	python -m vision_lora.benchmark --device cuda --model yolo11m.yaml --sizes 640x16 --repeats 15 \
 	  --json data/results/gpu/yolo11m.json
+# What is left of a training's rate beside other work: on a machine that is quiet otherwise.
+bench-busy:
+	python -m vision_lora.training.bench_busy --model $(MODEL)
 
 # What the camera costs beside its detector, and whether half an hour at full load changes it: on a quiet machine.
 bench-camera:

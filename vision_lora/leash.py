@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 
@@ -15,4 +16,6 @@ def _end_with_parent() -> None:
     # os.read holds no lock of Python's own that a forked loader process could wait for.
     while os.read(0, 1):
         pass
+    for loader in multiprocessing.active_children():  # they would look for their parent every few seconds only
+        loader.kill()
     os._exit(130)

@@ -6,12 +6,14 @@ Lightning Fabric would start copies of the command, and end the whole run withou
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ class Together(DDPStrategy):
     def __init__(self, helpers: Helpers | None) -> None:
         # A picture without boxes leaves parts of some networks out of the graph.
         super().__init__(find_unused_parameters=True, timeout=WAIT)
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         self._helpers = helpers
 
     def _configure_launcher(self) -> None:
@@ -67,17 +70,19 @@ class Helpers:
                 stdin=subprocess.PIPE,
                 text=True,
             )
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(self.order) + "\n")
-            process.stdin.flush()
             self._processes.append(process)
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):  # it has ended already, which the watch tells
+                process.stdin.write(json.dumps(self.order) + "\n")
+                process.stdin.flush()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def stop(self) -> None:
         """The run is over: what becomes of the helpers is of no interest any more."""
         self._done.set()
         for process in self._processes:
-            if process.stdin is not None:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
                 process.stdin.close()
         for process in self._processes:
             try:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.logging import RichHandler
 
-from vision_lora.errors import ConfigError, VisionLoraError
+from vision_lora.errors import ConfigError, VisionLoraError, reason
+from vision_lora.outputs import shown
 from vision_lora.streaming.address import redact
 
 Config = TypeVar("Config")
@@ -104,24 +107,111 @@ def run_verb(
     Returns:
         0 when done, 2 after a mistake of the user, 130 after Ctrl-C; or what `run` gives.
     """
-    errors = make_console(stderr=True)
+    printed, told = _Stream(sys.stdout), _Stream(sys.stderr)
+    errors = make_console(told)
     handler = RichHandler(console=errors, show_time=False, show_path=False, markup=False)
     handler.addFilter(_NoPasswords())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
-        return run(parse(config, verb, argv), make_console()) or 0
+        code = run(parse(config, verb, argv), make_console(printed)) or 0
     except VisionLoraError as error:
         errors.print(f"error: {redact(' '.join(str(error).split()))}", markup=False)
-        return 2
+        code = 2
     except KeyboardInterrupt as interrupt:
         errors.print(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", markup=False)
-        return 130
+        code = 130
+    except _outside() as error:
+        errors.print(f"error: {redact(_told(error))}", markup=False)
+        code = 2
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # torch's on a CPU, of no class of its own
+            raise
+        errors.print(f"error: {redact(_told(error))}", markup=False)
+        code = 2
+    finally:
+        printed.flush()
+    if printed.lost is not None:
+        errors.print(f"error: stdout: {reason(printed.lost)}; the work was done, not all of it was printed")
+        code = code or 2
+    return code
 
 
-def make_console(*, stderr: bool = False) -> Console:
-    """Where a verb prints; animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame."""
-    terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, force_terminal=None if terminal else False)
+class _Stream:
+    """stdout or stderr, that never ends the work: what cannot be written is dropped, what cannot be encoded escaped.
+
+    Args:
+        stream: what it stands for; None where the process was started without one.
+
+    Attributes:
+        lost: why it could not be written, once that has happened.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self.lost: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write what the stream's encoding has characters for; bytes of file names that are none are replaced."""
+        if self._stream is not None and self.lost is None:
+            encoding = self._stream.encoding or "utf-8"
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            with self._guard():
+                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what waits."""
+        if self._stream is not None and self.lost is None:
+            with self._guard():
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.lost = error
+            # What waits in the stream would be tried again, and fail again, when the process ends.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # type: ignore[union-attr]
+
+
+def _outside() -> tuple[type[Exception], ...]:
+    """Errors of the world outside: disks, names, memory. Those of torch and safetensors only where these are loaded."""
+    known = [("torch", "OutOfMemoryError"), ("safetensors", "SafetensorError")]
+    loaded = [getattr(sys.modules[module], name) for module, name in known if module in sys.modules]
+    return (OSError, UnicodeError, MemoryError, *loaded)
+
+
+def _told(error: Exception) -> str:
+    """An error from outside in one line."""
+    if isinstance(error, OSError):
+        name = error.filename
+        return f"{shown(os.fsdecode(name))}: {reason(error)}" if isinstance(name, (str, bytes)) else reason(error)
+    if isinstance(error, UnicodeError):
+        return f"text that is not in the expected encoding: {reason(error)}"
+    if type(error).__name__ == "SafetensorError":
+        return f"safetensors: {reason(error)}"
+    return f"out of memory ({reason(error)[:200]}); a smaller --batch or --imgsz takes less"
+
+
+def make_console(stream: _Stream | TextIO | None = None) -> Console:
+    """Where a verb prints; animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame.
+
+    Args:
+        stream: by default stdout.
+    """
+    stream = stream or sys.stdout
+    file = stream if isinstance(stream, _Stream) else _Stream(stream)
+    terminal = None if file.isatty() else False
+    return Console(file=cast(TextIO, file), soft_wrap=True, highlight=False, force_terminal=terminal)
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vision_lora.comparison.advice import advice
 from vision_lora.comparison.notes import notes
 from vision_lora.comparison.result import Result
 from vision_lora.errors import DataError, VisionLoraError
+from vision_lora.outputs import write_text
 
 END = "<!-- /compare -->"
 
@@ -55,7 +56,7 @@ def put_into(file: Path, sections: Mapping[str, str]) -> None:
         if not mark or not end or begin in rest or "<!-- compare " in old:
             raise DataError(f"{file}: expected the marks {begin} and {END}, once, in this order")
         text = f"{before}{begin}\n{section}\n{END}{after}"
-    file.write_text(text, encoding="utf-8")
+    write_text(file, text)
 
 
 def _parts(result: Result) -> Iterator[str]:
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             console.print("\n\n".join(sections.values()), markup=False)
     except VisionLoraError as error:
-        make_console(stderr=True).print(f"error: {error}", markup=False)
+        make_console(sys.stderr).print(f"error: {error}", markup=False)
         return 2
     return 0
 

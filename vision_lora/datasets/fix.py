@@ -12,6 +12,7 @@ import numpy as np
 from vision_lora.datasets.check import Report, file_digest, same_labels
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
+from vision_lora.outputs import write_text
 
 
 def write_fixed(report: Report, out: Path) -> list[str]:
@@ -53,7 +54,7 @@ def write_fixed(report: Report, out: Path) -> list[str]:
             name = _free_name(sample.path, split, taken)
             _write_sample(sample, out, split, name, doubles.get(index, set()))
         _write_yaml(report, out)
-        (out / "changes.txt").write_text("".join(f"{line}\n" for line in changes), encoding="utf-8")
+        write_text(out / "changes.txt", "".join(f"{line}\n" for line in changes))
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from None
     return changes

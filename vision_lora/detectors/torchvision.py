@@ -30,6 +30,7 @@ from vision_lora.detectors.heads import AnchorClassifier, BoxPredictor
 from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.readout import Found, Readout
 from vision_lora.errors import CheckpointError, ConfigError
+from vision_lora.outputs import write_torch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -218,9 +219,7 @@ class TorchvisionDetector(Detector):
             )
         network = _joined(self._net)
         state = {"model": network.state_dict(), "builder": self._builder, "names": list(self.names)}
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        write_torch(path, state)
 
     @property
     def _first(self) -> int:

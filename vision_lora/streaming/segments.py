@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from vision_lora.detections import Detections
 from vision_lora.drawing import draw_detections
+from vision_lora.errors import reason
 from vision_lora.streaming.disk import BoundedFolder
 from vision_lora.streaming.inbox import Shot
 from vision_lora.streaming.worker import Worker
@@ -74,16 +76,22 @@ class Recorder(Worker):
                 if self._stopping.is_set():
                     break
                 continue
-            try:
+            with self._told(shot.source):
                 self._write(shot, draw_detections(picture, found))
-            except (OSError, av.error.FFmpegError) as error:
-                # Never the error's own words alone: what matters is that detection goes on without the recording.
-                log.error("segments: %s: not recorded (%s)", shot.source, type(error).__name__)
-                self._dropped(shot.source, "recording")
-                if (segment := self._open.pop(shot.source, None)) is not None and segment.path.exists():
-                    self._folder.added(segment.path)
         for source in list(self._open):
-            self._finish(source)
+            with self._told(source):
+                self._finish(source)
+
+    @contextmanager
+    def _told(self, source: str) -> Iterator[None]:
+        """Detection goes on without a recording: what fails is told, and the rest of its segment is left alone."""
+        try:
+            yield
+        except (OSError, av.error.FFmpegError, ValueError) as error:
+            log.error("segments: %s: not recorded (%s)", source, reason(error))
+            self._dropped(source, "recording")
+            if (segment := self._open.pop(source, None)) is not None:
+                self._count(segment)
 
     def _write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
         segment = self._open.get(shot.source)
@@ -97,8 +105,15 @@ class Recorder(Worker):
 
     def _finish(self, source: str) -> None:
         segment = self._open.pop(source)
-        segment.close()
-        self._folder.added(segment.path)
+        try:
+            segment.close()
+        finally:
+            self._count(segment)
+
+    def _count(self, segment: _Segment) -> None:
+        """Count a segment among those of the folder, also one that is not whole."""
+        if segment.path.exists():
+            self._folder.added(segment.path)
 
 
 class _Segment:
@@ -113,7 +128,7 @@ class _Segment:
         self._file = av.open(str(path), "w", format="mp4", options=FRAGMENTS)
         stream = self._file.add_stream(CODEC, options=CODEC_OPTIONS)
         assert isinstance(stream, VideoStream)
-        stream.height, stream.width = (side - side % 2 for side in picture.shape[:2])  # H.264 halves the colours
+        stream.height, stream.width = (side + side % 2 for side in picture.shape[:2])  # H.264 halves the colours
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, TICK)
         self._stream = stream
@@ -123,9 +138,9 @@ class _Segment:
         return picture.shape == self._shape and 0 <= shot.clock - self._began < SECONDS
 
     def write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
-        frame = av.VideoFrame.from_ndarray(
-            np.ascontiguousarray(picture[: self._stream.height, : self._stream.width]), format="rgb24"
-        )
+        height, width = picture.shape[:2]
+        even = np.pad(picture, ((0, self._stream.height - height), (0, self._stream.width - width), (0, 0)), "edge")
+        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
         # Time stamps have to grow, also where two pictures came within one tick.
         self._last = frame.pts = max(self._last + 1, round((shot.clock - self._began) * TICK))
         frame.time_base = Fraction(1, TICK)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.loader import TrainLoader
 from vision_lora.errors import TrainingError
+from vision_lora.outputs import write_torch
 from vision_lora.training.ema import Ema
 from vision_lora.training.objective import Objective
 
@@ -236,9 +237,7 @@ def _save_state(file: Path, learned: nn.Module, optimizer: torch.optim.Optimizer
         "seconds": history.seconds,
         "best": history.best,
     }
-    partial = file.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(file)  # a run killed while writing keeps the state before
+    write_torch(file, state)  # a run killed while writing keeps the state before
 
 
 def _load_state(file: Path, learned: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, history: History) -> None:

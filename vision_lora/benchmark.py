@@ -19,7 +19,7 @@ def run(config: BenchmarkConfig, console: Console) -> None:
     from vision_lora.outputs import check_file, write_json
     from vision_lora.training.bench import inference_rows, switch_rows, training_rows
 
-    target = check_file("json", config.json)
+    target = check_file("json", config.json, endings=(".json",))
     torch.set_num_threads(config.threads)
     rows = []
     for dtype in ("fp32", "bf16"):

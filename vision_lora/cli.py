@@ -35,6 +35,8 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         line = " ".join(message.split())
+        if line.startswith("Unexpected config"):
+            line = f"--config: {line[:100]}; expected a YAML file of options by name, such as `epochs: 20`"
         told = re.search(r'Parser key "(\w+)":.*(?:Got|Given) value: (.*)$', line)
         if told and told[1] in self.expected:
             line = f"--{told[1].replace('_', '-')} {told[2]}: expected {self.expected[told[1]]}"
@@ -68,7 +70,10 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
             if item.metadata["repeated"]:
                 repeated.add(flag)
             parser.add_argument(flag, type=hints[item.name], default=item.default, help=text)
-    given = parser.parse_args(_appending(sys.argv[1:] if argv is None else argv, repeated))
+    try:
+        given = parser.parse_args(_appending(sys.argv[1:] if argv is None else argv, repeated))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config: {reason(error)}; expected a YAML file in UTF-8") from None
     return config(**{item.name: getattr(given, item.name) for item in fields(config)})  # type: ignore[arg-type]
 
 

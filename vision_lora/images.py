@@ -108,8 +108,8 @@ def encode_picture(picture: NDArray[np.uint8], ending: str, *, quality: int = 95
     Raises:
         FormatError: the format does not take it.
     """
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if ending in (".jpg", ".jpeg") else []
     try:
-        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
         done, encoded = cv2.imencode(ending, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     except cv2.error:
         done = False

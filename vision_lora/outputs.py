@@ -121,6 +121,27 @@ def check_file(
     return file
 
 
+def check_new_folder(option: str, path: str | None) -> Path | None:
+    """The folder that an option names, once it is sure that it can be made at the end of long work.
+
+    Raises:
+        ConfigError: it holds something already, or the folder above it takes nothing.
+    """
+    if path is None:
+        return None
+    folder = Path(path)
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"--{option} {path}: already holds something; expected a new folder")
+        above = folder.absolute()
+        while not above.exists():
+            above = above.parent
+        _try(above)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--{option} {path}: cannot be made ({reason(error)}); give another place") from error
+    return folder
+
+
 def _demand_replaceable(option: str, file: Path, inputs: Iterable[str | Path | None]) -> None:
     for one in inputs:
         if one is not None and os.path.exists(one) and file.samefile(one):

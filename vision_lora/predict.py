@@ -13,6 +13,7 @@ from rich.console import Console
 
 from vision_lora.cli import run_verb
 from vision_lora.config import PredictConfig
+from vision_lora.errors import OutputError
 
 if TYPE_CHECKING:
     from vision_lora.detectors.base import Detector
@@ -39,10 +40,19 @@ def run(config: PredictConfig, console: Console) -> None:
             _detect(config, detector, source, results, out, console)
             ended = True
         finally:
-            if target is not None and (ended or results.images):
-                if not ended:
-                    console.print(f"{len(results.images)} pictures were detected in: {target}", markup=False)
-                results.write(target)
+            if target is not None and not ended and results.images:
+                _keep(results, target, console)
+        if target is not None:
+            results.write(target)
+
+
+def _keep(results: CocoResults, target: Path, console: Console) -> None:
+    """Write what was found until an error, which is told after it."""
+    try:
+        results.write(target)
+        console.print(f"what was found in {len(results.images)} pictures until then: {target}", markup=False)
+    except OutputError as error:
+        console.print(str(error), markup=False)
 
 
 def _detect(

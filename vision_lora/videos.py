@@ -156,7 +156,7 @@ class VideoFile:
 
     def _opened(self) -> cv2.VideoWriter:
         try:
-            self._partial.touch()
+            self._partial.write_bytes(bytes(4096))  # OpenCV does not tell a full disk from a format
             with tempfile.TemporaryDirectory() as way:
                 name = str(self._partial)
                 if name != os.fsencode(name).decode("utf-8", "replace"):  # it would end the process

@@ -84,7 +84,8 @@ class AnnotatedFolder:
 def copy_names(names: list[str]) -> Iterator[str]:
     """Names for the copies of files: readable, in a format that takes any picture, and each another one.
 
-    A JPEG and a PNG keep their name; `.png` is put behind that of any other picture, `.mp4` behind that of a video.
+    A JPEG and a PNG keep their name; `.png` is put behind that of any other picture, `.mp4` behind a video's. What
+    `shown` replaces is a `_` here, which every file system has a character for.
 
     Args:
         names: of the files, relative, with `/`.
@@ -95,7 +96,9 @@ def copy_names(names: list[str]) -> Iterator[str]:
     """
     taken = set[str]()
     for name in names:
-        path = PurePosixPath(*map(shown, PurePosixPath(name).parts))
+        path = PurePosixPath(
+            *(shown(part).replace("\N{REPLACEMENT CHARACTER}", "_") for part in PurePosixPath(name).parts)
+        )
         suffix = path.suffix.lower()
         wanted = (".mp4",) if suffix in VIDEO_SUFFIXES else _KEPT
         ending = path.suffix if suffix in wanted else wanted[-1]

@@ -112,13 +112,12 @@ def run_verb(
     Returns:
         0 when done, 2 after a mistake of the user, 130 after Ctrl-C; or what `run` gives.
     """
-    printed, told = _Stream(sys.stdout), _Stream(sys.stderr)
-    errors = make_console(told)
+    console, errors = make_console(), make_console(stderr=True)
     handler = RichHandler(console=errors, show_time=False, show_path=False, markup=False)
     handler.addFilter(_NoPasswords())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
-        code = run(parse(config, verb, argv), make_console(printed)) or 0
+        code = run(parse(config, verb, argv), console) or 0
     except VisionLoraError as error:
         errors.print(f"error: {redact(' '.join(str(error).split()))}", markup=False)
         code = 2
@@ -134,10 +133,10 @@ def run_verb(
         errors.print(f"error: {redact(_told(error))}", markup=False)
         code = 2
     finally:
-        printed.flush()
-    if printed.lost is not None:
-        errors.print(f"error: stdout: {reason(printed.lost)}; the work was done, not all of it was printed")
-        code = code or 2
+        console.file.flush()
+    if code == 0 and (lost := cast(_Stream, console.file).lost) is not None:
+        errors.print(f"error: stdout: {reason(lost)}; the work was done, but not all of it was printed", markup=False)
+        return 2
     return code
 
 
@@ -145,37 +144,42 @@ class _Stream:
     """stdout or stderr, that never ends the work: what cannot be written is dropped, what cannot be encoded escaped.
 
     Args:
-        stream: what it stands for; None where the process was started without one.
+        name: `stdout` or `stderr`.
 
     Attributes:
         lost: why it could not be written, once that has happened.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
         """Write what the stream's encoding has characters for; bytes of file names that are none are replaced."""
-        if self._stream is not None and self.lost is None:
-            encoding = self._stream.encoding or "utf-8"
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if (stream := self._open()) is not None:
+            encoding = stream.encoding or "utf-8"
+            sound = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             with self._guard():
-                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+                stream.write(sound.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:
         """Hand on what waits."""
-        if self._stream is not None and self.lost is None:
+        if (stream := self._open()) is not None:
             with self._guard():
-                self._stream.flush()
+                stream.flush()
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
-        return self._stream is not None and self._stream.isatty()
+        return (stream := self._open()) is not None and stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(getattr(sys, self._name), name)
+
+    def _open(self) -> TextIO | None:
+        """What it stands for now; None where it is closed, or could not be written."""
+        stream: TextIO | None = getattr(sys, self._name)
+        return None if stream is None or stream.closed or self.lost is not None else stream
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -185,7 +189,7 @@ class _Stream:
             self.lost = error
             # What waits in the stream would be tried again, and fail again, when the process ends.
             with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # type: ignore[union-attr]
+                os.dup2(os.open(os.devnull, os.O_WRONLY), getattr(sys, self._name).fileno())
 
 
 def _outside() -> tuple[type[Exception], ...]:
@@ -207,16 +211,11 @@ def _told(error: Exception) -> str:
     return f"out of memory ({reason(error)[:200]}); a smaller --batch or --imgsz takes less"
 
 
-def make_console(stream: _Stream | TextIO | None = None) -> Console:
-    """Where a verb prints; animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame.
-
-    Args:
-        stream: by default stdout.
-    """
-    stream = stream or sys.stdout
-    file = stream if isinstance(stream, _Stream) else _Stream(stream)
-    terminal = None if file.isatty() else False
-    return Console(file=cast(TextIO, file), soft_wrap=True, highlight=False, force_terminal=terminal)
+def make_console(*, stderr: bool = False) -> Console:
+    """Where a verb prints; animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame."""
+    stream = _Stream("stderr" if stderr else "stdout")
+    terminal = None if stream.isatty() else False
+    return Console(file=cast(TextIO, stream), soft_wrap=True, highlight=False, force_terminal=terminal)
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -164,6 +164,7 @@ class VideoFile:
                     name = str(Path(way, "to", self._partial.name))
                 writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), self.rate, self._size)
         except OSError as error:
+            self._partial.unlink(missing_ok=True)
             raise OutputError(f"{shown(self.path)}: cannot be written ({reason(error)})") from error
         if not writer.isOpened():
             self._partial.unlink(missing_ok=True)

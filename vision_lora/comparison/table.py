@@ -15,7 +15,7 @@ from vision_lora.comparison import tables
 from vision_lora.comparison.advice import advice
 from vision_lora.comparison.notes import notes
 from vision_lora.comparison.result import Result
-from vision_lora.errors import DataError, VisionLoraError
+from vision_lora.errors import DataError, VisionLoraError, reason
 from vision_lora.outputs import write_text
 
 END = "<!-- /compare -->"
@@ -31,7 +31,7 @@ def read_result(path: Path) -> Result:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Result.from_json({key: value for key, value in values.items() if key != "advice"})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: no result of a comparison ({error}); expected a compare.json") from None
+        raise DataError(f"{path}: no result of a comparison ({reason(error)}); expected a compare.json") from None
 
 
 def section(result: Result) -> str:
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             console.print("\n\n".join(sections.values()), markup=False)
     except VisionLoraError as error:
-        make_console(sys.stderr).print(f"error: {error}", markup=False)
+        make_console(stderr=True).print(f"error: {error}", markup=False)
         return 2
     return 0
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 
 from vision_lora.detections import Detections
 from vision_lora.drawing import draw_detections
-from vision_lora.errors import reason
 from vision_lora.streaming.disk import BoundedFolder
 from vision_lora.streaming.inbox import Shot
 from vision_lora.streaming.worker import Worker
@@ -76,22 +74,16 @@ class Recorder(Worker):
                 if self._stopping.is_set():
                     break
                 continue
-            with self._told(shot.source):
+            try:
                 self._write(shot, draw_detections(picture, found))
+            except (OSError, av.error.FFmpegError) as error:
+                # Never the error's own words alone: what matters is that detection goes on without the recording.
+                log.error("segments: %s: not recorded (%s)", shot.source, type(error).__name__)
+                self._dropped(shot.source, "recording")
+                if (segment := self._open.pop(shot.source, None)) is not None and segment.path.exists():
+                    self._folder.added(segment.path)
         for source in list(self._open):
-            with self._told(source):
-                self._finish(source)
-
-    @contextmanager
-    def _told(self, source: str) -> Iterator[None]:
-        """Detection goes on without a recording: what fails is told, and the rest of its segment is left alone."""
-        try:
-            yield
-        except (OSError, av.error.FFmpegError, ValueError) as error:
-            log.error("segments: %s: not recorded (%s)", source, reason(error))
-            self._dropped(source, "recording")
-            if (segment := self._open.pop(source, None)) is not None:
-                self._count(segment)
+            self._finish(source)
 
     def _write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
         segment = self._open.get(shot.source)
@@ -105,15 +97,8 @@ class Recorder(Worker):
 
     def _finish(self, source: str) -> None:
         segment = self._open.pop(source)
-        try:
-            segment.close()
-        finally:
-            self._count(segment)
-
-    def _count(self, segment: _Segment) -> None:
-        """Count a segment among those of the folder, also one that is not whole."""
-        if segment.path.exists():
-            self._folder.added(segment.path)
+        segment.close()
+        self._folder.added(segment.path)
 
 
 class _Segment:
@@ -139,7 +124,7 @@ class _Segment:
 
     def write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
         height, width = picture.shape[:2]
-        even = np.pad(picture, ((0, self._stream.height - height), (0, self._stream.width - width), (0, 0)), "edge")
+        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
         frame = av.VideoFrame.from_ndarray(even, format="rgb24")
         # Time stamps have to grow, also where two pictures came within one tick.
         self._last = frame.pts = max(self._last + 1, round((shot.clock - self._began) * TICK))

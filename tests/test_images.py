@@ -126,12 +126,11 @@ def test_letterbox(width: int, height: int) -> None:
     assert set(np.unique(out)) <= {7, 114}
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), [("a.png", (1, 1)), ("a.JPG", (30, 20)), (os.fsdecode(b"K_\xfc.png"), (7, 9))]
-)
-def test_a_picture_is_written_and_read_again(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
-    write_picture(tmp_path / name, np.full((size[1], size[0], 3), (200, 100, 50), np.uint8))
-    again = read_image(tmp_path / name)
+@pytest.mark.parametrize(("name", "size"), [(b"a.png", (1, 1)), (b"a.JPG", (30, 20)), (b"K_\xfc.png", (7, 9))])
+def test_a_picture_is_written_and_read_again(tmp_path: Path, name: bytes, size: tuple[int, int]) -> None:
+    path = tmp_path / os.fsdecode(name)
+    write_picture(path, np.full((size[1], size[0], 3), (200, 100, 50), np.uint8))
+    again = read_image(path)
     assert again.shape == (size[1], size[0], 3)
     assert np.abs(again.astype(int) - (200, 100, 50)).max() <= 3
 

@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_told_and_leaves_the_old_file(tmp_path: Path) -> No
 def test_what_was_computed_is_kept_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "elsewhere"))
-    with pytest.raises(OutputError, match="kept as .*elsewhere.*found.json instead") as told:
+    with pytest.raises(OutputError, match=r"kept as .*elsewhere.*found\.json instead") as told:
         write_json(tmp_path / "gone" / "found.json", {"a": 1})
     (kept,) = (tmp_path / "elsewhere").iterdir()
     assert str(kept) in str(told.value)

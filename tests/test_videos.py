@@ -127,10 +127,11 @@ def test_a_disk_that_fills_up_is_told(tmp_path: Path) -> None:
     """OpenCV itself says nothing."""
     rng = np.random.default_rng(0)
     file = VideoFile(tmp_path / "a.mp4", 10)
-    with small_disk(20_000), pytest.raises(OutputError, match="cannot be written whole"):
+    with small_disk(20_000):
         for _ in range(20):
             file.write(rng.integers(0, 255, (96, 128, 3), dtype=np.uint8))
-        file.close()
+        with pytest.raises(OutputError, match="cannot be written whole"):
+            file.close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,9 +143,13 @@ def test_a_disk_that_is_full_is_no_matter_of_the_format(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_no_video(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), VideoFile(tmp_path / "a.mp4", 10) as file:
-        file.write(np.zeros((32, 32, 3), np.uint8))
-        raise KeyboardInterrupt
+    def stopped() -> None:
+        with VideoFile(tmp_path / "a.mp4", 10) as file:
+            file.write(np.zeros((32, 32, 3), np.uint8))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.build import small_disk
+from tests.build import picture, small_disk
 from vision_lora.errors import ConfigError, OutputError, reason
 from vision_lora.outputs import (
     check_file,
@@ -170,3 +171,30 @@ def test_results_of_earlier_runs_are_known(tmp_path: Path) -> None:
 )
 def test_a_reason_is_words(error: Exception, words: str) -> None:
     assert reason(error) == words
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("export", ["--model", "in.pt", "--out", "in.pt", "--format", "pt", "--exist-ok"]),
+        ("evaluate", ["--model", "starter", "--data", "in.json", "--json", "in.json"]),
+        ("predict", ["--model", "starter", "--source", "in.png", "--adapter", "in.json", "--json", "in.json"]),
+        ("check", ["--data", "in.json", "--json", "in.json"]),
+    ],
+)
+def test_no_verb_writes_over_what_it_reads(
+    tmp_path: Path, verb: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "in.png")
+    (tmp_path / "in.pt").write_bytes(b"weights")
+    coco = {
+        "images": [{"id": 1, "file_name": "in.png", "width": 48, "height": 32}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}],
+        "categories": [{"id": 1, "name": "dent"}],
+    }
+    (tmp_path / "in.json").write_text(json.dumps(coco))
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    assert importlib.import_module(f"vision_lora.{verb}").main(words) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
@@ -194,7 +195,8 @@ class TorchvisionDetector(Detector):
     def read(self, images: Tensor, readout: Readout) -> list[Found]:
         settings = self._net.roi_heads if isinstance(self._net, detection.FasterRCNN) else self._net
         settings.score_thresh, settings.nms_thresh = readout.confidence, readout.iou
-        settings.detections_per_img = readout.limit
+        # Where a box has one class, its others go first: they are not to take the places of other boxes.
+        settings.detections_per_img = readout.limit if readout.multi_label else sys.maxsize
         found = []
         for one in self._net(images):
             boxes, scores, classes = one["boxes"], one["scores"], one["labels"] - self._first
@@ -203,7 +205,7 @@ class TorchvisionDetector(Detector):
                 kept = (boxes[:, 2:] > boxes[:, :2]).all(1).nonzero().flatten()
                 kept = kept[nms(boxes[kept], scores[kept], SAME)]
                 boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
-            order = scores.argsort(descending=True, stable=True)
+            order = scores.argsort(descending=True, stable=True)[: readout.limit]
             found.append(Found(boxes[order], scores[order], classes[order]))
         return found
 

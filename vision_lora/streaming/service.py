@@ -70,7 +70,10 @@ class Service:
             None if config.adapters is None else Path(config.adapters),
             [source.adapter for source in sources if source.adapter is not None],
         )
-        files = {source.name: open_files(source.address.target) for source in sources if not source.address.live}
+        own = [Path(folder) for folder in (config.crops, config.segments) if folder is not None]
+        files = {
+            source.name: open_files(source.address.target, results=own) for source in sources if not source.address.live
+        }
         self.crops = Crops(_folder("crops", config.crops, CROP_NAME, config.keep_gb))
         segments = _folder("segments", config.segments, SEGMENT_NAME, config.keep_gb)
         self.recorder = None if segments is None else Recorder(segments, self._dropped)

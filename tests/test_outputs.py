@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import vision_lora
 from tests.build import picture, small_disk
 from vision_lora.errors import ConfigError, OutputError, reason
 from vision_lora.outputs import (
@@ -198,3 +199,22 @@ def test_no_verb_writes_over_what_it_reads(
     assert importlib.import_module(f"vision_lora.{verb}").main(words) == 2
     assert "would be lost" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("call", "files"),
+    [
+        ("imwrite", set()),
+        ("imread", set()),
+        ("imencode", {"images.py"}),
+        ("VideoWriter", {"videos.py"}),
+        ("VideoCapture", {"videos.py", "streaming/feed.py"}),
+    ],
+)
+def test_pictures_and_videos_have_one_writer_each(call: str, files: set[str]) -> None:
+    """OpenCV tells no full disk, and ends the process at names that are no UTF-8."""
+    package = Path(vision_lora.__file__).parent
+    users = {
+        file.relative_to(package).as_posix() for file in package.rglob("*.py") if f"cv2.{call}(" in file.read_text()
+    }
+    assert users == files

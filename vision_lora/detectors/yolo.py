@@ -36,7 +36,7 @@ BRANCHES = ("cv3", "one2one_cv3")  # classifying branches of the head; the secon
 # head scores every cell above the threshold of an mAP measurement; 300 are kept in the end. The more are asked for, the
 # more enter: there are several to a box.
 CANDIDATES = 4096
-PER_BOX = 14
+PER_BOX = 13
 
 
 class YoloDetector(UltralyticsDetector):

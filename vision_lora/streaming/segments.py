@@ -113,7 +113,7 @@ class _Segment:
         self._file = av.open(str(path), "w", format="mp4", options=FRAGMENTS)
         stream = self._file.add_stream(CODEC, options=CODEC_OPTIONS)
         assert isinstance(stream, VideoStream)
-        stream.height, stream.width = (side + side % 2 for side in picture.shape[:2])  # H.264 halves the colours
+        stream.height, stream.width = (side - side % 2 for side in picture.shape[:2])  # H.264 halves the colours
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, TICK)
         self._stream = stream
@@ -123,9 +123,9 @@ class _Segment:
         return picture.shape == self._shape and 0 <= shot.clock - self._began < SECONDS
 
     def write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
-        height, width = picture.shape[:2]
-        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+        frame = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(picture[: self._stream.height, : self._stream.width]), format="rgb24"
+        )
         # Time stamps have to grow, also where two pictures came within one tick.
         self._last = frame.pts = max(self._last + 1, round((shot.clock - self._began) * TICK))
         frame.time_base = Fraction(1, TICK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path, PurePosixPath
 
@@ -34,8 +34,8 @@ class AnnotatedFolder:
     """
 
     def __init__(self, folder: Path, source: FileSource) -> None:
-        names = [source.name(file) for file in source.files]
-        self._targets = {name: folder / copy for name, copy in zip(names, copy_names(names), strict=True)}
+        names = copy_names(source.name(file) for file in source.files)
+        self._targets = {name: folder / copy for name, copy in names.items()}
         self.problems: list[str] = []
         self._video: tuple[str, VideoFile] | None = None
         self._refused = ""
@@ -81,7 +81,7 @@ class AnnotatedFolder:
         return self._video[1]
 
 
-def copy_names(names: list[str]) -> Iterator[str]:
+def copy_names(names: Iterable[str]) -> dict[str, str]:
     """Names for the copies of files: readable, in a format that takes any picture, and each another one.
 
     A JPEG and a PNG keep their name; `.png` is put behind that of any other picture, `.mp4` behind a video's. What
@@ -90,23 +90,27 @@ def copy_names(names: list[str]) -> Iterator[str]:
     Args:
         names: of the files, relative, with `/`.
 
+    Returns:
+        The copy's name by the file's.
+
     Examples:
-        >>> list(copy_names(["a.jpg", "a.pgm", "b/a.jpg", "a.avi", "a.pgm.png"]))
-        ['a.jpg', 'a.pgm.png', 'b/a.jpg', 'a.avi.mp4', 'a.pgm-2.png']
+        >>> list(copy_names(["a.jpg", "a.pgm", "b/a.jpg", "a.avi", "a.pgm.png"]).items())[3:]
+        [('a.pgm', 'a.pgm-2.png'), ('a.avi', 'a.avi.mp4')]
     """
     taken = set[str]()
-    for name in names:
+    copies = dict[str, str]()
+    for name in sorted(names, key=lambda name: not name.lower().endswith(_KEPT)):  # those that keep theirs come first
         path = PurePosixPath(
             *(shown(part).replace("\N{REPLACEMENT CHARACTER}", "_") for part in PurePosixPath(name).parts)
         )
-        suffix = path.suffix.lower()
-        wanted = (".mp4",) if suffix in VIDEO_SUFFIXES else _KEPT
-        ending = path.suffix if suffix in wanted else wanted[-1]
-        stem = path.stem if suffix in wanted else path.name
+        wanted = (".mp4",) if path.suffix.lower() in VIDEO_SUFFIXES else _KEPT
+        kept = path.suffix.lower() in wanted
+        ending, stem = (path.suffix, path.stem) if kept else (wanted[-1], path.name)
         for number in count(1):
             tail = f"-{number}{ending}" if number > 1 else ending
             copy = str(path.with_name(stem.encode()[: _LONGEST - len(tail)].decode(errors="ignore") + tail))
             if copy.casefold() not in taken:  # some file systems do not tell A from a
                 break
         taken.add(copy.casefold())
-        yield copy
+        copies[name] = copy
+    return copies

@@ -2,7 +2,7 @@
 MODEL ?= yolo11n.pt
 GRID ?= neu-det-grouped
 
-.PHONY: check test bench bench-families bench-camera format notebooks starter compare compare-keep compare-tables
+.PHONY: check test bench bench-families bench-gpu bench-camera format notebooks starter compare compare-keep compare-tables
 
 check:
 	ruff check
@@ -23,8 +23,17 @@ bench-families:
 	for model in $(FAMILIES); do \
 	  python -m vision_lora.benchmark --model $$model --json data/results/families/$$(basename $$model .yaml).json || exit 1; done
 	for model in $(LARGE); do \
-	  python -m vision_lora.benchmark --model $$model --imgsz 320 --batch 2 --repeats 5 \
+	  python -m vision_lora.benchmark --model $$model --sizes 320x2 --repeats 5 \
 	    --json data/results/families/$$(basename $$model .yaml).json || exit 1; done
+
+# On a GPU, minutes: full fine-tuning, adapters and PEFT, as a plain loop and as a CUDA graph. Then whole trainings beside
+# Ultralytics' trainer: `make compare GRID=neu-det-gpu`.
+bench-gpu:
+	mkdir -p data/results/gpu
+	python -m vision_lora.benchmark --device cuda --model yolo11n.yaml --sizes 320x16,640x16,640x64 --repeats 15 \
+	  --json data/results/gpu/yolo11n.json
+	python -m vision_lora.benchmark --device cuda --model yolo11m.yaml --sizes 640x16 --repeats 15 \
+	  --json data/results/gpu/yolo11m.json
 
 # What the camera costs beside its detector, and whether half an hour at full load changes it: on a quiet machine.
 bench-camera:

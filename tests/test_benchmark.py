@@ -13,7 +13,7 @@ from vision_lora.benchmark import main
 @pytest.fixture(scope="module")
 def rows(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     file = tmp_path_factory.mktemp("bench") / "rows.json"
-    words = ["--model", str(shared / "weights" / "yolo11n.pt"), "--imgsz", "320", "--batch", "4", "--repeats", "1"]
+    words = ["--model", str(shared / "weights" / "yolo11n.pt"), "--sizes", "320x4", "--repeats", "1"]
     assert main([*words, "--threads", "1", "--json", str(file)]) == 0
     return json.loads(file.read_text())
 
@@ -46,3 +46,14 @@ def test_memory_kept_for_the_backward(rows: list[dict[str, object]], dtype: str)
     assert kept["lora, head"] < kept["lora, neck"] < kept["lora, deep"]
     assert kept["lora-fa"] <= 0.50
     assert kept["peft"] > kept["lora"]
+
+
+@pytest.mark.parametrize("sizes", ["640", "640x", "100x4", "640x0", "640x4,", "x4", "640 x4"])
+def test_a_size_that_is_none_is_told(sizes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--sizes", sizes]) == 2
+    assert f"--sizes {sizes}: expected sides" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_gpu_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--device", "cuda:63"]) == 2
+    assert "--device cuda:63: not usable on this machine" in " ".join(capsys.readouterr().err.split())

@@ -91,7 +91,13 @@ def test_a_video_ends_by_itself_with_a_summary(video: Path, tmp_path: Path, caps
     [
         (["--model", "m"], "--source"),
         (["--source", "gone.mp4", *SMALL], "gone.mp4: no such file or folder"),
-        (["--source", "0", "--model", "gone.pt"], "gone.pt: no such checkpoint"),
+        (["--source", "0", "--serve", "0", "--model", "gone.pt"], "gone.pt: no such checkpoint"),
+        (["--source", "0", "--serve", "0", "--adapter", "gone.safetensors"], "gone.safetensors: no such adapter file"),
+        (["--source", "{url: 0, adapter: gone.safetensors}", "--serve", "0", *SMALL], "gone.safetensors: no such"),
+        (["--source", "0", "--serve", "0", "--adapters", "gone", *SMALL], "--adapters gone: no such folder"),
+        (["--source", "rtsp://u:p@h/s", *SMALL], "nobody would hear of an alarm: expected --serve, --events"),
+        (["--source", "clip.mp4", "--source", "/dev/video0", *SMALL], "nobody would hear of an alarm"),
+        (["--source", "foo://h/s", "--serve", "0", *SMALL], "foo://h/s: no such file or folder"),
         (["--source", "0", "--source", "{url: 0, mode: x}", *SMALL], "source 2: mode 'x'"),
         (["--source", "0", *SMALL, "--serve", "0", "--host", "0.0.0.0"], "--host 0.0.0.0: others could watch"),
         (["--source", "0", *SMALL, "--events", "gone/events.jsonl"], "--events gone/events.jsonl"),
@@ -134,13 +140,24 @@ def test_a_signal_ends_it_well(number: signal.Signals, tmp_path: Path) -> None:
     assert cv2.VideoCapture(str(segment)).read()[0], "the recording is finished"
 
 
-def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
-    process = start("--source", f"http://127.0.0.1:{free_port()}/", *SMALL)
-    wait_for(process, "watching")
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGTERM)
-    finish(process)
-    assert process.returncode in (-signal.SIGTERM, 1)  # 1: it was quicker than the second signal
+def test_further_signals_change_nothing(tmp_path: Path) -> None:
+    """Nothing is half written, nothing is told but the end, whenever they come."""
+    still, events = draw_squares(1)[0], tmp_path / "events.jsonl"
+    with MjpegServer(lambda _: still, fps=20) as camera:
+        words = ["--source", camera.url, *SMALL, "--events", events, "--segments", tmp_path / "segments"]
+        process = start(*words, "--serve", 0)
+        wait_for(process, "watching")
+        wait_until(lambda: "live" in [event["kind"] for event in read_events(events)], what="a picture")
+        wait_until(lambda: list((tmp_path / "segments").iterdir()), what="a recording")
+        for number, gap in ((signal.SIGTERM, 0.0), (signal.SIGINT, 0.05), (signal.SIGTERM, 0.0)):
+            process.send_signal(number)
+            time.sleep(gap)
+        out, errors = finish(process)
+    assert (process.returncode, "Traceback" in errors) == (0, False), errors
+    assert "pictures detected" in out
+    assert [event["kind"] for event in read_events(events)] == ["started", "live", "stopped"]
+    (segment,) = (tmp_path / "segments").iterdir()
+    assert cv2.VideoCapture(str(segment)).read()[0], "the recording is finished"
 
 
 def test_no_output_ever_holds_a_password(tmp_path: Path) -> None:

@@ -1,20 +1,27 @@
-"""Watch cameras for weeks: live page, alarms once per defect, recordings."""
+"""Watch cameras until told to stop: live page, an alarm for each defect, recordings.
+
+Exit codes: 0 where it was stopped, or all files have been seen; 1 where a source gave no picture at all or events could
+not be written; 2 after a mistake of the user; 130 after Ctrl-C before it began to watch.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from vision_lora.cli import run_verb
 from vision_lora.errors import ConfigError
+from vision_lora.signals import stopped_by_signals as _stopped_by_signals
 from vision_lora.streaming.options import CameraConfig
+
+if TYPE_CHECKING:
+    from vision_lora.streaming.service import Service
 
 EXTRA = ("av", "fastapi", "prometheus_client", "supervision", "trackers", "uvicorn", "websockets")
 
@@ -30,12 +37,18 @@ def run(config: CameraConfig, console: Console) -> int:
     from vision_lora.streaming.web.server import Page
 
     sources = read_sources(config)
+    outputs = (config.serve, config.events, config.crops, config.segments)
+    if any(source.address.live for source in sources) and all(output is None for output in outputs):
+        raise ConfigError("nobody would hear of an alarm: expected --serve, --events, --crops or --segments beside it")
     check_file("events", config.events)
-    page = None if config.serve is None else Page(config.host, config.serve, config.token or _token())
-    detector = load_detector(config.model, config.adapter, config.device)
-    if detector.adapters.active is not None:  # attached again below, under its own name
-        detector.adapters.detach(detector.adapters.active)
-    with _stopped_by_signals() as stop:
+    with ExitStack() as ending:
+        page = None if config.serve is None else Page(config.host, config.serve, config.token or _token())
+        if page is not None:
+            ending.callback(page.stop)
+        detector = load_detector(config.model, config.adapter, config.device)
+        if detector.adapters.active is not None:  # attached again below, under its own name
+            detector.adapters.detach(detector.adapters.active)
+        stop = ending.enter_context(_stopped_by_signals())
         service = Service(config, sources, detector)
         if page is not None:
             page.serve(service)
@@ -45,6 +58,12 @@ def run(config: CameraConfig, console: Console) -> int:
         code = service.run(stop, started=lambda: console.print("watching; stop with Ctrl-C", markup=False))
         if page is not None:
             page.stop()
+        _tell(service, console)
+    return code
+
+
+def _tell(service: Service, console: Console) -> None:
+    """What came of each source, in a line."""
     for name, reading in service.readings().items():
         alarms = ", ".join(f"{count} {kind}" for kind, count in reading.alarms.items()) or "no alarms"
         dropped = ", ".join(f"{count} {cause}" for cause, count in reading.dropped.items()) or "none"
@@ -54,29 +73,10 @@ def run(config: CameraConfig, console: Console) -> int:
         )
     if service.journal.repeated:
         console.print(f"{service.journal.repeated} alarms were in the event log already", markup=False)
-    return code
 
 
 def _token() -> str | None:
     return os.environ.get("VISION_LORA_TOKEN") or None
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second signal ends the process at once, as if nothing caught it."""
-    stop, before = threading.Event(), {}
-
-    def told(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, told)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

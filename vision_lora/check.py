@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vision_lora.cli import run_verb
 from vision_lora.config import CheckConfig
@@ -50,6 +51,8 @@ def run(config: CheckConfig, console: Console) -> int:
     if config.fix is not None:
         changes = write_fixed(report, Path(config.fix))
         console.print(f"cleaned copy: {config.fix} ({len(changes)} changes, listed in changes.txt)")
+        if lost := sum(row["ignored_regions"] for row in summary(report)):
+            console.print(f"{lost} regions to ignore have no place in YOLO labels: they are background in the copy")
     return int(report.failed)
 
 
@@ -58,15 +61,16 @@ def _print(report: Report, console: Console) -> None:
     table = Table("class", *(f"{row['split']}: pictures / boxes" for row in rows), title=str(report.dataset.source))
     for index, name in enumerate(report.dataset.names):
         table.add_row(name, *(f"{row['pictures_by_class'][index]} / {row['boxes_by_class'][index]}" for row in rows))
-    table.add_row("[bold]all", *(f"[bold]{row['pictures']} / {row['boxes']}" for row in rows))
+    table.add_row("all", *(f"{row['pictures']} / {row['boxes']}" for row in rows), style="bold")
     console.print(table)
+    console.print(str(report.dataset.balance), markup=False)
     for item in report.findings:
-        console.print(f"[{_COLOURS[item.severity]}]{item.severity}[/] {item.kind}: ", end="")
-        console.print(item.message, markup=False)
+        console.print(Text(item.severity, _COLOURS[item.severity]), f"{item.kind}: ", end="")
+        console.print(item.message)
         for place in item.where[:3]:
-            console.print(f"    {place}", markup=False)
+            console.print(f"    {place}")
         if len(item.where) > 3:
-            console.print(f"    and {len(item.where) - 3} more (--json and --html have them)", markup=False)
+            console.print(f"    and {len(item.where) - 3} more (--json and --html have them)")
     console.print("training or its score would suffer" if report.failed else "nothing found that would spoil training")
 
 

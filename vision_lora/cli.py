@@ -11,17 +11,31 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from typing import Any, Literal, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, set_loader
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 from vision_lora.errors import ConfigError, VisionLoraError, reason
-from vision_lora.outputs import shown
+from vision_lora.names import shown
+from vision_lora.plain_yaml import load_plain
 from vision_lora.streaming.address import redact
 
 Config = TypeVar("Config")
 
 _NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+_MODE = "plain"
+
+
+def _load(text: str) -> Any:
+    """A config file, or the value of an option that is more than text."""
+    value = load_plain(text)
+    # YAML reads `a:` and `{a}` as tables of nothing; as values they are text.
+    return text if isinstance(value, dict) and not any(item is not None for item in value.values()) else value
+
+
+set_loader(_MODE, _load, (yaml.YAMLError,))
 
 
 class _Parser(ArgumentParser):
@@ -54,7 +68,9 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     Raises:
         ConfigError: an unknown option or key, a value of the wrong type or out of range.
     """
-    parser = _Parser(prog=f"python -m vision_lora.{verb}", description=config.__doc__, exit_on_error=True)
+    parser = _Parser(
+        prog=f"python -m vision_lora.{verb}", description=config.__doc__, exit_on_error=True, parser_mode=_MODE
+    )
     parser.add_argument("--config", action="config", help="YAML file with any of these options; later ones win")
     hints = get_type_hints(config)
     parser.expected = {name: text for name, hint in hints.items() if (text := _expected(hint))}
@@ -88,11 +104,18 @@ def _expected(hint: Any) -> str:
 
 
 class _NoPasswords(logging.Filter):
-    """Hides what a URL in a message holds of user and password."""
+    """Hides what a URL in a message holds of user and password, and what would steer a terminal."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), ()
+        record.msg, record.args = shown(redact(record.getMessage())), ()
         return True
+
+
+class _PlainConsole(Console):
+    """Prints text as text: names of classes and files may hold brackets, colons and control characters."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(shown(text), **how)
 
 
 def _appending(words: Sequence[str], repeated: set[str]) -> list[str]:
@@ -119,23 +142,23 @@ def run_verb(
     try:
         code = run(parse(config, verb, argv), console) or 0
     except VisionLoraError as error:
-        errors.print(f"error: {redact(' '.join(str(error).split()))}", markup=False)
+        errors.print(f"error: {redact(' '.join(str(error).split()))}")
         code = 2
     except KeyboardInterrupt as interrupt:
-        errors.print(f"interrupted{': ' if str(interrupt) else ''}{interrupt}", markup=False)
+        errors.print(f"interrupted{': ' if str(interrupt) else ''}{interrupt}")
         code = 130
     except _outside() as error:
-        errors.print(f"error: {redact(_told(error))}", markup=False)
+        errors.print(f"error: {redact(_told(error))}")
         code = 2
     except RuntimeError as error:
         if "allocate memory" not in str(error):  # torch's on a CPU, of no class of its own
             raise
-        errors.print(f"error: {redact(_told(error))}", markup=False)
+        errors.print(f"error: {redact(_told(error))}")
         code = 2
     finally:
         console.file.flush()
     if code == 0 and (lost := cast(_Stream, console.file).lost) is not None:
-        errors.print(f"error: stdout: {reason(lost)}; the work was done, but not all of it was printed", markup=False)
+        errors.print(f"error: stdout: {reason(lost)}; the work was done, but not all of it was printed")
         return 2
     return code
 
@@ -203,7 +226,7 @@ def _told(error: Exception) -> str:
     """An error from outside in one line."""
     if isinstance(error, OSError):
         name = error.filename
-        return f"{shown(os.fsdecode(name))}: {reason(error)}" if isinstance(name, (str, bytes)) else reason(error)
+        return f"{os.fsdecode(name)}: {reason(error)}" if isinstance(name, (str, bytes)) else reason(error)
     if isinstance(error, UnicodeError):
         return f"text that is not in the expected encoding: {reason(error)}"
     if type(error).__name__ == "SafetensorError":
@@ -212,10 +235,19 @@ def _told(error: Exception) -> str:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Where a verb prints; animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame."""
+    """Where a verb prints: text, never markup; what is to be styled is a `rich.text.Text`.
+
+    Animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame.
+    """
     stream = _Stream("stderr" if stderr else "stdout")
-    terminal = None if stream.isatty() else False
-    return Console(file=cast(TextIO, stream), soft_wrap=True, highlight=False, force_terminal=terminal)
+    return _PlainConsole(
+        file=cast(TextIO, stream),
+        soft_wrap=True,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        force_terminal=None if stream.isatty() else False,
+    )
 
 
 def as_dict(config: Any) -> dict[str, Any]:

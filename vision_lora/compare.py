@@ -40,7 +40,7 @@ class Terminal:
             told = f"val mAP50-95 {trained.map50_95:.4f}"
         else:
             told = f"mAP50-95 {scored.result['map50_95']:.4f}  mAP50 {scored.result['map50']:.4f}"
-        self.console.print(f"{self.done:3d}/{self.runs}  {minutes:>9}  {cell}: {told}", markup=False)
+        self.console.print(f"{self.done:3d}/{self.runs}  {minutes:>9}  {cell}: {told}")
 
 
 def run(config: CompareConfig, console: Console) -> int:
@@ -63,14 +63,14 @@ def run(config: CompareConfig, console: Console) -> int:
         for row in result.of(shots):
             scores = tables.value(row.map50_95), tables.value(row.map50), tables.gap(row.to_first)
             table.add_row(row.method, *scores, f"{row.trainable_parameters:,}", tables.kept(row))
-        console.print(f"\n{tables.training_set(shots, result.of(shots))}", markup=False)
+        console.print(f"\n{tables.training_set(shots, result.of(shots))}")
         console.print(table)
-    console.print(f"\n{advice(result)}", markup=False)
+    console.print(f"\n{advice(result)}")
     for problem in result.problems:
-        console.print(f"skipped {problem}", markup=False)
-    console.print(f"report: {', '.join(map(str, files.values()))}", markup=False)
+        console.print(f"skipped {problem}")
+    console.print(f"report: {', '.join(map(str, files.values()))}")
     for cell, said in failed:
-        console.print(f"failed: {cell}: {said}; the same command tries it again", markup=False)
+        console.print(f"failed: {cell}: {said}; the same command tries it again")
     return 1 if failed else 0
 
 

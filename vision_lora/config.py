@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,6 +16,7 @@ Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
 Start = Literal["quiet", "random"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Graphs = Literal["auto", "off"]
 ExportFormat = Literal["pt", "onnx", "openvino"]
 
 
@@ -92,9 +94,13 @@ class TrainConfig(Options):
     augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
     seed: int = option(0, "seed of initial weights, order and augmentation")
     workers: int = option(1, "processes that load and augment pictures")
+    threads: int = option(0, "CPU threads that compute; 0: the cores that --workers and --devices leave")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     devices: int = option(1, "processes that train together, each on a GPU of its own, or sharing the CPU")
     precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
+    graphs: Graphs = option(
+        "auto", "CUDA graphs of whole training steps: auto where a GPU and the detector can, or off"
+    )
     out: str = option("runs/train", "folder for the results; where it exists a number is added")
     exist_ok: bool = option(False, "write into the folder even where it exists")
     resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")
@@ -162,7 +168,7 @@ class Using(Options):
     model: str | None = option(None, BASE + "; default: the base that the adapter names")
     adapter: str | None = option(None, "adapter file; without it the base alone is used")
     imgsz: int | None = option(
-        None, "side of the square pictures, pixels; default: what the adapter was trained on, or 640"
+        None, "side of the square pictures, pixels; default: what the adapter, or the base, was trained on"
     )
 
     def __post_init__(self) -> None:
@@ -178,6 +184,7 @@ class _Detecting(Using):
     tile: int = option(0, "detect in tiles of this side, pixels, and join what they show; 0 for whole pictures")
     overlap: float = option(0.2, "least share of a tile that its neighbour shows too")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    threads: int = option(0, "CPU threads that compute; 0: all cores")
 
 
 @dataclass(frozen=True)
@@ -282,11 +289,13 @@ class ModelsConfig(Options):
 
 @dataclass(frozen=True)
 class BenchmarkConfig(Options):
-    """Measure time and memory of training and inference on the CPU, all methods side by side."""
+    """Measure time and memory of training steps, and on the CPU of inference, all methods side by side."""
 
     model: str = option("starter", BASE)
-    imgsz: int = option(640, "side of the square pictures, pixels, a multiple of 32")
-    batch: int = option(4, "pictures in a training step")
+    sizes: str = option("640x4", "sides of the square pictures, pixels, and pictures in a step: 320x16,640x16")
+    device: str = option(
+        "cpu", "cpu, cuda, cuda:1; on a GPU steps are measured in bf16, as a plain loop and as a graph"
+    )
     rank: int = option(8, "rank of the adapters")
     threads: int = option(2, "CPU threads")
     repeats: int = option(9, "turns; in each, every method runs once, and medians over the turns are reported")
@@ -296,6 +305,14 @@ class BenchmarkConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(self.threads >= 1, "threads", self.threads, "1 or more")
+        demand(self.pairs, "sizes", self.sizes, "sides (a multiple of 32) and batches, such as 320x16,640x16")
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Side and batch of each size; none where one of them is neither."""
+        read = [re.fullmatch(r"(\d{2,4})x(\d{1,4})", size.strip()) for size in self.sizes.split(",")]
+        pairs = [(int(size[1]), int(size[2])) for size in read if size]
+        return pairs if len(pairs) == len(read) and all(s >= 32 and s % 32 == 0 and b for s, b in pairs) else []
 
 
 @dataclass(frozen=True)
@@ -360,6 +377,11 @@ class CheckConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
+        beside = [f"--{name}" for name in ("fix", "html", "json") if getattr(self, name) is not None]
+        if self.preview is not None:
+            demand(
+                not beside, "preview", self.preview, f"it alone, as it checks nothing: {' '.join(beside)} needs a check"
+            )
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def run(config: DemoConfig, console: Console) -> None:
         with console.status("drawing a video"):
             write_video(folder, config.seed)
     console.print(f"{video}: 10 s of a conveyor, its defects in {video.stem}.json{_how(start, new=todo[1])}")
-    console.print(f"next: python -m vision_lora.train --data {file}", markup=False)
+    console.print(f"next: python -m vision_lora.train --data {file}")
 
 
 def _how(start: float, *, new: bool) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from lightning_fabric.strategies.strategy import Strategy
 
 from vision_lora.errors import ConfigError
 
@@ -48,13 +50,29 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
-def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
+def use_threads(threads: int, *, workers: int = 0, processes: int = 1) -> None:
+    """Compute on so many CPU threads from now on.
+
+    Args:
+        threads: how many; 0 for the cores that loader processes and other training processes leave, and no more than
+            torch uses already (`OMP_NUM_THREADS`). Threads that share a core wait for each other at every layer.
+        workers: loader processes of each training process.
+        processes: that train on this machine.
+    """
+    if threads == 0:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = min(torch.get_num_threads(), max(1, cores // processes - workers))
+    torch.set_num_threads(threads)
+
+
+def make_fabric(device: str, precision: str, devices: int = 1, together: Strategy | None = None) -> Fabric:
     """Lightning Fabric for the options `--device` and `--precision`.
 
     Args:
         device: as for `pick_device`.
         precision: auto, fp32, bf16 or fp16.
         devices: processes, each on a GPU of its own, or sharing the CPU.
+        together: how several of them train.
 
     Raises:
         ConfigError: no such device, or fp16 on a CPU.
@@ -72,5 +90,5 @@ def make_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
         "bf16": Autocast("bf16-mixed", chosen.type),
         "fp16": Autocast("16-mixed", chosen.type),
     }
-    strategy = "ddp" if devices > 1 else "auto"
+    strategy = together if devices > 1 and together is not None else "auto"
     return Fabric(accelerator=chosen.type, devices=places, strategy=strategy, plugins=plugins[precision])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.detections import Detections
-from vision_lora.outputs import shown
+from vision_lora.names import shown
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]

@@ -12,6 +12,7 @@ from vision_lora.cli import run_verb
 from vision_lora.config import EvaluateConfig
 from vision_lora.detections import Mode
 from vision_lora.errors import DataError
+from vision_lora.names import pick
 
 
 def run(config: EvaluateConfig, console: Console) -> None:
@@ -19,16 +20,18 @@ def run(config: EvaluateConfig, console: Console) -> None:
     from vision_lora.datasets.loader import eval_loader
     from vision_lora.datasets.open import open_dataset
     from vision_lora.detectors.load import load_detector
+    from vision_lora.devices import use_threads
     from vision_lora.evaluation.measure import measure, measure_tiled
     from vision_lora.outputs import check_file, write_json
 
     target = check_file("json", config.json, endings=(".json",), inputs=(config.data, config.model, config.adapter))
     dataset = open_dataset(config.data, strict=config.strict)
     if config.classes is not None:
-        dataset = dataset.only(config.classes.split(","))
+        dataset = dataset.only(pick(config.classes, dataset.names))
     samples = dataset.splits.get(config.split)
     if not samples:
         raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")
+    use_threads(config.threads)
     detector = load_detector(config.model, config.adapter, config.device)
     imgsz = config.imgsz or detector.imgsz
     mode: Mode = config.mode or ("defects" if detector.adapter else "general")
@@ -54,7 +57,7 @@ def run(config: EvaluateConfig, console: Console) -> None:
     console.print(table)
     console.print(f"{config.split} at {imgsz} px, {detector.base}{f' with {config.adapter}' if config.adapter else ''}")
     for problem in dataset.problems:
-        console.print(f"skipped {problem}", markup=False)
+        console.print(f"skipped {problem}")
     if target is not None:
         write_json(
             target,

@@ -24,11 +24,11 @@ def run(config: ExportConfig, console: Console) -> None:
     exported = export(detector, out, config.format, imgsz)
     what = f"{detector.base} with {config.adapter} merged" if config.adapter else detector.base
     for file in exported.files:
-        console.print(f"wrote {file} ({file.stat().st_size / 2**20:.1f} MiB)", markup=False)
-    console.print(f"{what}: {len(exported.names)} classes: {', '.join(exported.names)}", markup=False)
+        console.print(f"wrote {file} ({file.stat().st_size / 2**20:.1f} MiB)")
+    console.print(f"{what}: {len(exported.names)} classes: {', '.join(exported.names)}")
     if config.format != "pt":
-        console.print(f"in:  (batch, 3, {imgsz}, {imgsz}) RGB, 0 to 1, letterboxed with grey 114", markup=False)
-        console.print(f"out: {exported.output}", markup=False)
+        console.print(f"in:  (batch, 3, {imgsz}, {imgsz}) RGB, 0 to 1, letterboxed with grey 114")
+        console.print(f"out: {exported.output}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

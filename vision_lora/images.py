@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from vision_lora.errors import DataError, FormatError, reason
-from vision_lora.outputs import shown, write_whole
+from vision_lora.names import shown
+from vision_lora.outputs import write_whole
 
+# What is a picture by its ending. Not every Pillow can decode AVIF and HEIC: then each is told, and never passed over.
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
-    {".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"}
-    | {".webp"}
+    {".bmp", ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
+    | {".jp2", ".gif", ".avif", ".heic", ".heif"}
 )
 
 PAD_VALUE = 114  # the grey that YOLO-style detectors were trained to see around a picture
@@ -27,7 +29,8 @@ PAD_VALUE = 114  # the grey that YOLO-style detectors were trained to see around
 # Pillow's own limit for a decompression bomb, above any area camera and common line-scan frames.
 MAX_PIXELS = 178_956_970
 
-_END_MARKS = {**dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), b"\xff\xd9"), ".png": b"IEND\xaeB`\x82"}
+_JPEG_END = b"\xff\xd9"
+_END_MARKS = dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), _JPEG_END) | {".png": b"IEND\xaeB`\x82"}
 
 # Ultralytics, once imported, exchanges Pillow's `open` for one that installs another package at each broken picture.
 _open = Image.open
@@ -135,7 +138,7 @@ def write_picture(path: Path, picture: NDArray[np.uint8], *, quality: int = 95) 
     try:
         data = encode_picture(picture, path.suffix.lower(), quality=quality)
     except FormatError as error:
-        raise FormatError(f"{shown(path)}: {error}") from None
+        raise FormatError(f"{shown(str(path))}: {error}") from None
     write_whole(path, data)
 
 

@@ -38,7 +38,7 @@ def run(config: InspectConfig, console: Console) -> None:
         "written": f"{card.created or 'at an unknown time'} by vision_lora {card.version or 'of an unknown version'}",
     }
     for name, value in header.items():
-        console.print(f"{name:<12} {value}", markup=False)
+        console.print(f"{name:<12} {value}")
     detector = None
     if config.model is not None:
         detector = load_detector(config.model, None, "cpu")
@@ -60,11 +60,9 @@ def run(config: InspectConfig, console: Console) -> None:
         table.add_row(Text(change.site), variant, f"{change.numbers:,}", size, bar)
     console.print(table)
     if detector is None:
-        console.print(
-            "size: norm of what each layer gets; --model BASE compares it with the layer's weight", markup=False
-        )
+        console.print("size: norm of what each layer gets; --model BASE compares it with the layer's weight")
     else:
-        console.print(f"change: norm against the layer's weight; the adapter fits {config.model}", markup=False)
+        console.print(f"change: norm against the layer's weight; the adapter fits {config.model}")
 
 
 def _short(value: object) -> str:

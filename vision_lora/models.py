@@ -22,7 +22,7 @@ def run(config: ModelsConfig, console: Console) -> None:
     from vision_lora.detectors.load import load_base, models  # late: torch takes seconds, --help should not
 
     if config.model is not None:
-        console.print(_plan(load_base(config.model), config).table(), markup=False)
+        console.print(_plan(load_base(config.model), config).table())
         return
     rows = [("--model", "parameters", "layers", "adapted", "trains", "share", "sizes or kinds")]
     with console.status("building each of them once, with random weights"):
@@ -32,11 +32,10 @@ def run(config: ModelsConfig, console: Console) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *middle, choice in rows:
         columns = [f"{number:>{width}}" for number, width in zip(middle, widths[1:-1], strict=True)]
-        console.print("  ".join((f"{name:<{widths[0]}}", *columns, choice)), markup=False)
+        console.print("  ".join((f"{name:<{widths[0]}}", *columns, choice)))
     console.print(
         "of each kind the smallest; adapters for one new class; with --model NAME, or an architecture such as "
         "yolo11m.yaml, its layers",
-        markup=False,
     )
 
 

@@ -49,6 +49,8 @@ class Options:
         if "tile" in given:
             demand(given["tile"] == 0 or given["tile"] >= 32, "tile", given["tile"], "32 or more, in pixels, or 0")
             demand(0 <= given["overlap"] < 1, "overlap", given["overlap"], "0 or more, less than 1")
+        if "threads" in given:
+            demand(0 <= given["threads"] <= 1024, "threads", given["threads"], "0 to 1024")
         if "workers" in given:
             demand(0 <= given["workers"] <= 64, "workers", given["workers"], "0 to 64")
 

@@ -13,18 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_lora.errors import ConfigError, OutputError, reason
-
-
-def shown(name: str | Path) -> str:
-    r"""A file's name as text: what no character stands for, or a character that does something, is replaced.
-
-    File systems know bytes, not characters: names in an archive made elsewhere need not be UTF-8.
-
-    Examples:
-        >>> shown(os.fsdecode(b"Kratzer_\xfc.jpg"))
-        'Kratzer_�.jpg'
-    """
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(name))
+from vision_lora.names import shown
 
 
 def new_folder(out: str, *, exist_ok: bool) -> Path:
@@ -165,12 +154,24 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{shown(path)}: cannot be written ({reason(error)})") from error
+        raise OutputError(f"{shown(str(path))}: cannot be written ({reason(error)})") from error
 
 
 def partial_file(path: Path, ending: str = "") -> Path:
     """A name for a file while it is written: in the same folder, of nobody else, and never too long."""
     return path.with_name(f".{uuid.uuid4().hex}.partial{ending}")
+
+
+def plain(name: str) -> str:
+    r"""A name for a file that can be read and typed: `_` for what no character stands for, or one that does something.
+
+    File systems know bytes, not characters: names in an archive made elsewhere need not be UTF-8.
+
+    Examples:
+        >>> plain("line\nbreak.png"), plain("\udcfc.png")
+        ('line_break.png', '_.png')
+    """
+    return "".join(letter if letter.isprintable() else "_" for letter in name)
 
 
 def write_result(path: Path, data: bytes) -> None:
@@ -183,7 +184,7 @@ def write_result(path: Path, data: bytes) -> None:
         write_whole(path, data)
     except OutputError as error:
         for folder in (tempfile.gettempdir(), os.curdir, os.path.expanduser("~")):
-            kept = Path(folder) / f"vision_lora-{uuid.uuid4().hex[:8]}-{shown(path.name)[-60:]}"
+            kept = Path(folder) / f"vision_lora-{uuid.uuid4().hex[:8]}-{plain(path.name)[-60:]}"
             with suppress(OutputError):
                 write_whole(kept, data)
                 raise_kept = f"{error}; kept as {kept} instead"

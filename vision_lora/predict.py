@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def run(config: PredictConfig, console: Console) -> None:
     """Detect, write, and print what was found."""
     from vision_lora.detectors.load import load_detector
+    from vision_lora.devices import use_threads
     from vision_lora.outputs import check_file, earlier_results, results_folder
     from vision_lora.streaming.results import CocoResults, legend_file
     from vision_lora.streaming.source import open_files
@@ -33,6 +34,7 @@ def run(config: PredictConfig, console: Console) -> None:
     target = check_file("json", config.json, endings=(".json",), inputs=inputs)
     if target is not None:
         check_file("json", str(legend_file(target)), inputs=inputs)
+    use_threads(config.threads)
     with results_folder(config.out, exist_ok=config.exist_ok) as out:
         detector = load_detector(config.model, config.adapter, config.device)
         results, ended = CocoResults(source.categories), False
@@ -50,9 +52,9 @@ def _keep(results: CocoResults, target: Path, console: Console) -> None:
     """Write what was found until an error, which is told after it."""
     try:
         results.write(target)
-        console.print(f"what was found in {len(results.images)} pictures until then: {target}", markup=False)
+        console.print(f"what was found in {len(results.images)} pictures until then: {target}")
     except OutputError as error:
-        console.print(str(error), markup=False)
+        console.print(str(error))
 
 
 def _detect(
@@ -80,20 +82,19 @@ def _detect(
             counts.update(f"{found.name(i)} ({found.source(i)})" for i in range(len(found)))
             at_limit += found.at_limit
     for name, count in counts.most_common():
-        console.print(f"{count:6d}  {name}", markup=False)
+        console.print(f"{count:6d}  {name}")
     for line in source.left_out:
-        console.print(f"not read: {line}", markup=False)
+        console.print(f"not read: {line}")
     for line in source.problems:
-        console.print(f"skipped {line}", markup=False)
+        console.print(f"skipped {line}")
     for line in sink.problems:
-        console.print(line, markup=False)
+        console.print(line)
     if at_limit:
         console.print(
             f"{at_limit} pictures have as many detections as --limit {config.limit} lets through, and maybe more",
-            markup=False,
         )
     total = sum(counts.values())
-    console.print(f"{total} detections in {len(results.images)} pictures; annotated in {out}", markup=False)
+    console.print(f"{total} detections in {len(results.images)} pictures; annotated in {out}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ def run(config: RetentionConfig, console: Console) -> None:
     from vision_lora.datasets.open import open_dataset
     from vision_lora.detectors.load import load_detector
     from vision_lora.errors import DataError
+    from vision_lora.evaluation.measure import demand_known
     from vision_lora.evaluation.retention import compare, general_detections, save_lost
     from vision_lora.outputs import results_folder, write_json
 
@@ -26,8 +27,7 @@ def run(config: RetentionConfig, console: Console) -> None:
     if not samples:
         raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")
     base = load_detector(config.model, None, config.device)
-    if not set(dataset.names) & set(base.names):
-        raise DataError(f"{config.data}: none of its classes is among those of {base.base}; expected general pictures")
+    demand_known(base.names, dataset.names, samples)
     detectors = {}
     if config.adapter is not None:
         detectors["exact"] = load_detector(config.model, config.adapter, config.device)
@@ -54,10 +54,9 @@ def run(config: RetentionConfig, console: Console) -> None:
         console.print(
             f"{config.split} at {imgsz} px, {len(samples)} pictures; lost, gained: objects found at a score of 0.25 "
             "or more by one and not by the other",
-            markup=False,
         )
         write_json(out / "retention.json", {"split": config.split, "imgsz": imgsz, "base": base.base, "rows": rows})
-        console.print(f"results: {out}", markup=False)
+        console.print(f"results: {out}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

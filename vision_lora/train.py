@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +29,10 @@ class Terminal:
         self.console = console
         self.epochs = epochs
         self.progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[losses]}  {task.fields[speed]:.1f} images/s"),
+            TextColumn("{task.fields[losses]}  {task.fields[speed]:.1f} images/s", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -38,7 +42,7 @@ class Terminal:
 
     def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
         if plan is not None:
-            self.console.print(plan.table(), markup=False)
+            self.console.print(plan.table())
         trained = sum(counts.values())
         parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         self.console.print(f"\ntrains {trained:,} of {total:,} parameters ({trained / total:.1%}): {parts}")
@@ -72,8 +76,6 @@ def run(config: TrainConfig, console: Console) -> None:
         summary = train(config, terminal)
     finally:
         terminal.progress.stop()
-    if summary is None:
-        return
     values = summary.values
     scores = f"val mAP50-95 {values['map50_95']:.4f}  mAP50 {values['map50']:.4f}"
     console.print(f"\n{scores}  (epoch {values['best_epoch']})")
@@ -83,20 +85,42 @@ def run(config: TrainConfig, console: Console) -> None:
     if skipped := values["skipped"]:
         console.print(f"skipped {len(skipped)} broken labels or pictures:")
         for line in skipped:
-            console.print(f"  {line}", markup=False)
+            console.print(f"  {line}")
     console.print(f"{summary.result}: {values['adapter_bytes'] / 1e6:.2f} MB")
-    adapter = f" --adapter {summary.result}" if values["method"] == "lora" else ""
-    model = config.model if values["method"] == "lora" else summary.result
-    console.print(f"next: python -m vision_lora.predict --model {model}{adapter} --source PICTURES", markup=False)
+    result = shlex.quote(str(summary.result))
+    used = f"{shlex.quote(summary.model)} --adapter {result}" if values["method"] == "lora" else result
+    console.print(f"next: python -m vision_lora.predict --model {used} --source PICTURES")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; gives the exit code."""
-    return run_verb(TrainConfig, "train", run, argv)
+    """Entry point; gives the exit code: 130 after Ctrl-C or SIGTERM."""
+    with _stopped_once():
+        return run_verb(TrainConfig, "train", run, argv)
+
+
+@contextmanager
+def _stopped_once() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does; what comes after the first of them does not disturb the saving."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, stop) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _losses(row: Mapping[str, float]) -> str:
-    hidden = ("epoch", "lr", "map50_95", "map50", "images_per_second")
+    hidden = ("epoch", "lr", "map50_95", "map50", "images_per_second", "loading")
     return "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in hidden)
 
 

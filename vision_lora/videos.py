@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.errors import DataError, FormatError, OutputError, reason
-from vision_lora.outputs import partial_file, shown
+from vision_lora.names import shown
+from vision_lora.outputs import partial_file
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
@@ -147,10 +148,10 @@ class VideoFile:
         self._writer = None
         try:
             if _frames_of(self._partial) != self._frames:
-                raise OutputError(f"{shown(self.path)}: cannot be written whole; is the disk full?")
+                raise OutputError(f"{shown(str(self.path))}: cannot be written whole; is the disk full?")
             self._partial.replace(self.path)
         except OSError as error:
-            raise OutputError(f"{shown(self.path)}: cannot be written ({reason(error)})") from error
+            raise OutputError(f"{shown(str(self.path))}: cannot be written ({reason(error)})") from error
         finally:
             self._partial.unlink(missing_ok=True)
 
@@ -165,10 +166,12 @@ class VideoFile:
                 writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), self.rate, self._size)
         except OSError as error:
             self._partial.unlink(missing_ok=True)
-            raise OutputError(f"{shown(self.path)}: cannot be written ({reason(error)})") from error
+            raise OutputError(f"{shown(str(self.path))}: cannot be written ({reason(error)})") from error
         if not writer.isOpened():
             self._partial.unlink(missing_ok=True)
-            raise FormatError(f"{shown(self.path)}: OpenCV writes no MP4 of {self._size[0]} x {self._size[1]} pixels")
+            raise FormatError(
+                f"{shown(str(self.path))}: OpenCV writes no MP4 of {self._size[0]} x {self._size[1]} pixels"
+            )
         return writer
 
 

@@ -39,7 +39,7 @@ def test_cells_read_the_same_boxes_to_the_bit(tmp_path: Path) -> None:
 def test_regions_to_ignore_reach_the_cells(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     crowd = {"id": 1, "image_id": 1, "category_id": 3, "bbox": [4, 4, 20.3, 10.7], "iscrowd": 1}
-    boxes = [{"id": n + 2, "image_id": n + 1, "category_id": 7, "bbox": [9, 9, 9.1, 9]} for n in range(2)]
+    boxes = [{"id": n + 2, "image_id": n + 1, "category_id": 7, "bbox": [9, 9, 9.1, 9], "area": 33} for n in range(2)]
     for split in ("train", "val"):
         coco(tmp_path / "in", [crowd, *boxes]).rename(tmp_path / "in" / f"{split}.json")
     data = share_data(str(tmp_path / "in"), ["all"], [0], tmp_path / "data")
@@ -47,7 +47,10 @@ def test_regions_to_ignore_reach_the_cells(tmp_path: Path) -> None:
     assert data.scored == "val"
     for split, samples in open_dataset(data.file("all", 0)).splits.items():
         assert np.array_equal(samples[0].ignored, data.splits[split][0].ignored)
-        assert len(samples[0].ignored) == 1
+        assert samples[0].ignored_classes.tolist() == [0]
+        assert samples[1].classes.tolist() == [1]
+        assert samples[1].areas is not None
+        assert samples[1].areas.tolist() == [33]
         assert len(samples[0].boxes) == 1
 
 

@@ -25,7 +25,7 @@ def scene(seed: int, pictures: int, *, ignored: bool) -> tuple[list[Detections],
     for _ in range(pictures):
         boxes = _boxes(rng, int(rng.integers(0, 5)))
         classes = rng.integers(0, len(NAMES), len(boxes))
-        regions = _boxes(rng, int(rng.integers(0, 2)) if ignored else 0)
+        regions = _boxes(rng, int(rng.integers(0, 4)) if ignored else 0)
         near = np.repeat(boxes, 2, 0) + rng.normal(0, 6, (2 * len(boxes), 4))
         guesses = np.concatenate([near, _boxes(rng, int(rng.integers(0, 6)))]).astype(np.float32)
         guesses[:, 2:] = np.maximum(guesses[:, 2:], guesses[:, :2] + 1)
@@ -33,7 +33,8 @@ def scene(seed: int, pictures: int, *, ignored: bool) -> tuple[list[Detections],
         scores = rng.permutation(np.arange(len(guesses)) / 20).astype(np.float32)
         order = np.argsort(-scores, kind="stable")
         found.append(Detections(guesses[order], scores[order], guessed[order].astype(np.int64), NAMES, 0))
-        samples.append(Sample(Path("x.png"), 200, 200, boxes, classes.astype(np.int64), ignored=regions))
+        kinds = rng.integers(0, len(NAMES), len(regions))
+        samples.append(Sample(Path("x.png"), 200, 200, boxes, classes.astype(np.int64), regions, kinds))
     return found, samples
 
 

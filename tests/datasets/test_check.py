@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from tests.datasets.build import picture, yolo
+from tests.datasets.build import picture, voc, voc_object, yolo
 from vision_lora import check
 from vision_lora.config import CheckConfig
 from vision_lora.datasets import open_dataset
@@ -19,6 +19,7 @@ from vision_lora.datasets.check import Report, check_dataset
 from vision_lora.datasets.check_report import write_html, write_json
 from vision_lora.datasets.fix import write_fixed
 from vision_lora.errors import DataError
+from vision_lora.images import read_image
 
 Capture = pytest.CaptureFixture[str]
 
@@ -298,3 +299,57 @@ def test_flaws_of_neu_det(shared: Path) -> None:
     assert found["leak"].severity == "error"
     assert not [p for p in report.overlaps if report.proposal[p.first] != report.proposal[p.second]]
     assert "broken" not in found
+
+
+def test_the_balance_is_printed(tmp_path: Path, capsys: Capture) -> None:
+    data = sound(tmp_path)
+    broken(tmp_path)
+    (tmp_path / "images/train/a.csv").write_text("1")
+    check.main(["--data", str(data), "--html", f"{tmp_path}/r.html", "--json", f"{tmp_path}/r.json"])
+    told = "files: 79 seen = 78 used + 1 left out; boxes: 40 seen = 39 used + 1 skipped"
+    assert told in capsys.readouterr().out.splitlines()
+    assert told in (tmp_path / "r.html").read_text()
+    assert json.loads((tmp_path / "r.json").read_text())["balance"]["boxes"] == {"used": 39, "ignored": 0, "skipped": 1}
+
+
+@pytest.mark.parametrize("other", ["html", "json", "fix"])
+def test_preview_refuses_what_it_would_drop(tmp_path: Path, other: str, capsys: Capture) -> None:
+    words = ["--data", str(sound(tmp_path)), "--preview", f"{tmp_path}/sheet.png", f"--{other}", f"{tmp_path}/x"]
+    assert check.main(words) == 2
+    assert f"--{other}" in capsys.readouterr().err
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_the_copy_opens_in_ultralytics_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    utils = pytest.importorskip("ultralytics.data.utils")
+    write_fixed(checked(sound(tmp_path / "data")), tmp_path / "clean")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = utils.check_det_dataset(str(tmp_path / "clean/data.yaml"), autodownload=False)
+    assert Path(found["train"]) == tmp_path / "clean/images/train"
+    (tmp_path / "clean").rename(tmp_path / "moved")
+    assert len(open_dataset(tmp_path / "moved").splits["train"]) == 30
+
+
+def test_regions_that_the_copy_cannot_hold_are_told(tmp_path: Path, capsys: Capture) -> None:
+    hard = "<difficult>1</difficult>"
+    for name in "abcd":
+        objects = voc_object("dent", 1, 1, 20, 20) + voc_object("dent", 30, 30, 60, 40, hard) * 2
+        voc(tmp_path / "data", objects, name)
+    check.main(["--data", str(tmp_path / "data"), "--fix", str(tmp_path / "clean")])
+    lines = (tmp_path / "clean/changes.txt").read_text().splitlines()
+    assert sum("2 regions to ignore" in line for line in lines) + sum("a copy of" in line for line in lines) == 4
+    assert "regions to ignore have no place in YOLO labels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("ending", "kept"), [("jfif", "jpg"), ("gif", "png"), ("ppm", "png"), ("JPG", "JPG")])
+def test_the_copy_has_endings_that_everyone_reads(tmp_path: Path, ending: str, kept: str) -> None:
+    data = sound(tmp_path / "data")
+    image = tmp_path / "data/images/train/0.png"
+    shown = Image.open(image).quantize(16).convert("RGB")
+    shown.save(image.with_suffix(f".{ending}"), format={"gif": "GIF", "ppm": "PPM"}.get(ending, "JPEG"))
+    image.unlink()
+    write_fixed(checked(data), tmp_path / "clean")
+    (copied,) = (tmp_path / "clean/images/train").glob("0.*")
+    assert copied.suffix == f".{kept}"
+    np.testing.assert_array_equal(read_image(copied), read_image(image.with_suffix(f".{ending}")))

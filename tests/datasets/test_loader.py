@@ -12,7 +12,8 @@ import torch
 from tests.datasets.build import picture, yolo
 from vision_lora.datasets import Sample, open_dataset
 from vision_lora.datasets.augment import Recipe, load_recipe
-from vision_lora.datasets.loader import Batch, class_balance, eval_loader, train_loader
+from vision_lora.datasets.batch import ROOM, Batch
+from vision_lora.datasets.loader import class_balance, eval_loader, train_loader
 from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.errors import DataError
 from vision_lora.images import letterbox, read_image
@@ -154,7 +155,8 @@ def test_rare_classes_are_drawn_more_often(samples: list[Sample]) -> None:
     counts = torch.bincount(drawn)
     assert counts[6] > 1.5 * counts[0]
     assert (counts[:6] >= 15).all()
-    assert class_balance([replace(sample, classes=sample.classes[:0]) for sample in samples]).tolist() == [1] * 7
+    empty = [replace(sample, boxes=sample.boxes[:0], classes=sample.classes[:0]) for sample in samples]
+    assert class_balance(empty).tolist() == [1] * 7
 
 
 def test_tiles_train_like_pictures(samples: list[Sample]) -> None:
@@ -189,3 +191,17 @@ def test_a_grey_sixteen_bit_picture_trains(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", mode="I;16")
     sample = Sample(path, 64, 48, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     assert next(iter(eval_loader([sample], 64, 1))).images.shape == (1, 3, 64, 64)
+
+
+def test_room_for_boxes_grows_in_few_steps_and_keeps_every_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for count in (0, 1, 7, 40, 300):
+        rows = torch.rand(count, 6, generator=generator) + 1
+        rows[:, 0] = torch.randint(0, 4, (count,), generator=generator)
+        none = torch.zeros(4)
+        boxes = Batch(torch.zeros(4, 3, 8, 8), rows, none, none, none).with_room().targets
+        assert boxes.shape[1] % ROOM == 0
+        assert (boxes.shape[1] // ROOM).bit_count() == 1
+        for index in range(4):
+            mine = boxes[index][boxes[index, :, 0] > 0]
+            assert torch.equal(mine, rows[rows[:, 0] == index][:, 1:])

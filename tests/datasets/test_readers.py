@@ -10,8 +10,8 @@ import pytest
 
 from tests.datasets.build import annotation, coco, picture, voc, voc_object, write_voc, yolo
 from vision_lora.datasets import Dataset, open_dataset
+from vision_lora.datasets.labels import label_path
 from vision_lora.datasets.masks import mask_box
-from vision_lora.datasets.yolo import label_path
 from vision_lora.errors import DataError
 
 PUBLIC = {"neu-det": (1260, 2935), "deeppcb": (850, 5862), "coco128": (128, 929)}
@@ -107,6 +107,7 @@ def test_names_as_a_map_and_several_folders(tmp_path: Path) -> None:
     dataset = open_dataset(data)
     assert dataset.names == ("scratch", "dent", "stain")
     assert len(dataset.splits["train"]) == 3
+    assert not dataset.problems, "a folder of negatives needs no folder of labels"
 
 
 def test_an_absolute_folder_is_another_root(tmp_path: Path) -> None:
@@ -140,9 +141,12 @@ def test_coco_ids_with_gaps_come_in_order(tmp_path: Path) -> None:
 
 
 def test_coco_crowd_and_ignore_are_regions_not_boxes(tmp_path: Path) -> None:
-    rows = [annotation(1), annotation(2, iscrowd=1, bbox=[0, 0, 30, 30]), annotation(3, ignore=1)]
-    sample = open_dataset(coco(tmp_path, rows)).splits["train"][0]
+    rows = [annotation(1), annotation(2, iscrowd=1, bbox=[0, 0, 30, 30], category_id=4), annotation(3, ignore=1)]
+    data = open_dataset(coco(tmp_path, rows, categories=[{"id": 3, "name": "dent"}, {"id": 4, "name": "pit"}]))
+    sample = data.splits["train"][0]
     assert len(sample.boxes) == 1
+    assert sample.ignored_classes.tolist() == [1, 0]
+    assert data.only(["pit"]).splits["train"][0].ignored_classes.tolist() == [0]
     np.testing.assert_array_equal(sample.ignored, [[0, 0, 30, 30], [4, 4, 24, 14]])
 
 
@@ -176,11 +180,22 @@ def test_coco_folder_with_one_file_a_split(tmp_path: Path) -> None:
     assert {split: len(samples) for split, samples in data.splits.items()} == {"train": 2, "val": 2}
 
 
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("latest.json", "train"), ("instances_val2017.json", "val"), ("validation.json", "val"), ("a_test.json", "test")],
+)
+def test_the_split_is_a_word_of_the_name(tmp_path: Path, name: str, split: str) -> None:
+    """And the dataset's own folder, `test_...` here, says nothing."""
+    coco(tmp_path, [annotation()]).rename(tmp_path / name)
+    assert set(open_dataset(tmp_path).splits) == {split}
+
+
 def test_voc_counts_pixels_from_one_and_difficult_is_ignored(tmp_path: Path) -> None:
-    objects = voc_object("dent", 1, 1, 64, 48) + voc_object("dent", 5, 5, 9, 9, "<difficult>1</difficult>")
+    objects = voc_object("dent", 1, 1, 64, 48) + voc_object("pit", 5, 5, 9, 9, "<difficult>1</difficult>")
     (sample,) = open_dataset(voc(tmp_path, objects)).splits["train"]
     np.testing.assert_array_equal(sample.boxes, [[0, 0, 64, 48]])
     np.testing.assert_array_equal(sample.ignored, [[4, 4, 9, 9]])
+    assert sample.ignored_classes.tolist() == [1]
 
 
 def test_voc_lists_give_the_splits(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_slivers_are_neither_defect_nor_background(tmp_path: Path) -> None:
     left, right = cut_tiles([frame(tmp_path, [[620, 0, 720, 100]])], 640, 0.2)
     assert not len(left.boxes), "a fifth of the box is left"
     np.testing.assert_array_equal(left.ignored, [[620, 0, 640, 100]])
+    assert left.ignored_classes.tolist() == [0]
     np.testing.assert_array_equal(right.boxes, [[260, 0, 360, 100]])
     assert not len(right.ignored)
 

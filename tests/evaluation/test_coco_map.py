@@ -1,15 +1,19 @@
 """mAP: hand-computed cases, and pycocotools run the way its authors do, through files."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from vision_lora.comparison.matches import match, mean_average_precision
+from vision_lora.datasets import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.detections import Detections
 from vision_lora.errors import DataError
@@ -131,6 +135,61 @@ def test_equals_pycocotools_through_files(seed: int, tmp_path: Path) -> None:
     assert [-1 if value is None else value for value in ours] == pytest.approx(theirs, abs=1e-12)
 
 
+def coco_case(seed: int, folder: Path) -> tuple[Path, list[dict[str, object]]]:
+    """A COCO file as they come, and results: crowds of several classes, areas of outlines, ids with gaps, equal
+    scores, pictures without a box, and more than a hundred detections of a class in a picture."""
+    rng = np.random.default_rng(seed)
+    images = [{"id": 7 * i + 3, "file_name": f"{i}.png", "width": 400, "height": 300} for i in range(5)]
+    Image.new("RGB", (400, 300)).save(folder / "0.png")
+    for i in range(1, 5):
+        os.link(folder / "0.png", folder / f"{i}.png")
+    truth: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
+    for i, image in enumerate(images):
+        for _ in range(0 if i == 2 else int(rng.integers(3, 9))):
+            x, y, w, h = (int(v) for v in (*rng.integers(0, 200, 2), *rng.integers(8, 100, 2)))
+            kind, crowd = int(rng.choice([2, 5, 9])), int(rng.random() < 0.3)
+            mask = {"size": [300, 400], "counts": [0, 120000]} if crowd else []
+            row = {"image_id": image["id"], "category_id": kind, "bbox": [x, y, w, h], "iscrowd": crowd}
+            truth.append(row | {"id": len(truth) + 1, "area": float(w * h * rng.uniform(0.3, 1)), "segmentation": mask})
+            for _ in range(3):
+                near = np.maximum(np.add((x, y, w, h), rng.integers(-8, 9, 4)), 2).tolist()
+                guess = kind if rng.random() < 0.7 else int(rng.choice([2, 5, 9]))
+                results.append(row | {"bbox": near, "category_id": guess, "score": float(rng.integers(1, 9)) / 8})
+    for place in range(120 if seed % 2 else 0):
+        box = [place, place, 20, 20]
+        results.append({"image_id": 3, "category_id": 2, "bbox": box, "score": float(rng.integers(1, 9)) / 8})
+    categories = [{"id": 9, "name": "dent"}, {"id": 2, "name": "pit"}, {"id": 5, "name": "stain"}]
+    file = folder / "truth.json"
+    file.write_text(json.dumps({"info": {}, "images": images, "categories": categories, "annotations": truth}))
+    return file, results
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_coco_file_scores_as_in_pycocotools(seed: int, tmp_path: Path) -> None:
+    file, results = coco_case(seed, tmp_path)
+    reference = COCO(str(file))
+    evaluation = COCOeval(reference, reference.loadRes(results), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    data = open_dataset(file)
+    place = {2: 0, 5: 1, 9: 2}
+    found = []
+    for i in range(5):
+        rows = sorted((row for row in results if row["image_id"] == 7 * i + 3), key=lambda row: -row["score"])
+        boxes = [(x, y, x + w, y + h) for x, y, w, h in (row["bbox"] for row in rows)]
+        kinds = [place[row["category_id"]] for row in rows]
+        found.append(detections(boxes, [row["score"] for row in rows], kinds, data.names))
+    result = coco_map(found, data.splits["train"], data.names)
+    ours = [result.map50_95, result.map50, result.map75, result.small, result.medium, result.large]
+    assert [-1 if value is None else value for value in ours] == pytest.approx(list(evaluation.stats[:6]), abs=1e-9)
+    every = mean_average_precision(match(found, data.splits["train"], data.names), np.ones((1, 5), np.int64))
+    assert every[0] == pytest.approx(evaluation.stats[0], abs=1e-9)
+    only = coco_map(found, data.only(["stain"]).splits["train"], ["stain"])
+    assert only.per_class["stain"] == result.per_class["stain"]
+
+
 def test_only_the_hundred_best_of_a_class_count() -> None:
     truth = sample([[0, 0, 50, 50]], [0])
     misses = [[200.0, 200.0, 250.0, 250.0]] * 100
@@ -166,11 +225,13 @@ def test_class_without_ground_truth_is_left_out_of_the_mean() -> None:
 
 def test_ignored_regions_are_neither_right_nor_wrong() -> None:
     truth = sample([[0, 0, 50, 50]], [0])
-    crowd = replace(truth, ignored=np.array([[200, 200, 380, 380]], np.float32))
+    crowd = replace(truth, ignored=np.array([[200, 200, 380, 380]], np.float32), ignored_classes=np.array([0]))
     found = [detections([[210, 210, 260, 260], [0, 0, 50, 50]], [0.9, 0.8], [0, 0])]
     assert coco_map(found, [truth], NAMES).map50 == pytest.approx(0.5)
     assert coco_map(found, [crowd], NAMES).map50 == pytest.approx(1.0)
     assert coco_map(found, [crowd], NAMES).per_class["crazing"].boxes == 1
+    other = replace(crowd, ignored_classes=np.array([1]))
+    assert coco_map(found, [other], NAMES).map50 == pytest.approx(0.5), "a crowd of one class forgives another"
 
 
 def test_no_detections_score_zero() -> None:
@@ -211,6 +272,9 @@ def test_no_ground_truth_is_an_error(samples: list[Sample]) -> None:
 def test_class_id_outside_the_names_is_an_error() -> None:
     with pytest.raises(DataError, match=r"plate\.jpg: class id 3 is outside 0 to 2"):
         coco_map([detections([], [], [])], [sample([[0, 0, 9, 9]], [3])], NAMES)
+    crowd = replace(sample([[0, 0, 9, 9]], [0]), ignored=np.ones((1, 4), "f4"), ignored_classes=np.array([4]))
+    with pytest.raises(DataError, match=r"plate\.jpg: class id 4 is outside 0 to 2"):
+        coco_map([detections([], [], [])], [crowd], NAMES)
 
 
 def test_repeated_name_is_an_error() -> None:

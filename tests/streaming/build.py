@@ -25,6 +25,7 @@ from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
+from vision_lora.signals import Stop
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import Result
 from vision_lora.streaming.service import Service
@@ -66,12 +67,14 @@ class SquareFinder:
 
     device = torch.device("cpu")
     names = ("square",)
+    side = 96
 
     def __init__(self, delay: float = 0.0) -> None:
         self.delay = delay
         self.adapters = _Adapters()
         self.active: str | None = None
         self.batches: list[int] = []
+        self.sides: set[int] = set()
 
     def attach(self, adapter: Adapter, name: str, *, use: bool) -> None:
         assert not use
@@ -87,6 +90,7 @@ class SquareFinder:
         self, pictures: Sequence[NDArray[np.uint8]], imgsz: int, *, mode: str, readout: Readout
     ) -> list[Detections]:
         self.batches.append(len(pictures))
+        self.sides.add(imgsz)
         time.sleep(self.delay * len(pictures))
         learned = () if self.active is None else self.adapters.adapters[self.active].card.names
         return [self._find(picture, mode, learned, readout.confidence) for picture in pictures]
@@ -139,7 +143,7 @@ class Running:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.code: int | None = None
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -10,11 +10,11 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
 from tests.streaming.build import SquareFinder
+from vision_lora.signals import Stop
 from vision_lora.streaming.journal import Journal
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.service import Service
@@ -37,7 +37,7 @@ def watch() -> None:
     config = CameraConfig(
         model="m", source=[video], min_frames=2, events=str(folder / "events.jsonl"), crops=str(folder / "crops")
     )
-    sys.exit(Service(config, read_sources(config), SquareFinder(delay=0.004)).run(threading.Event()))
+    sys.exit(Service(config, read_sources(config), SquareFinder(delay=0.004)).run(Stop()))
 
 
 random.seed(8)

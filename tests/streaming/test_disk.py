@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -15,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.streaming.build import draw_squares
+from tests.streaming.build import draw_squares, wait_until
 from vision_lora.detections import Detections
 from vision_lora.errors import ConfigError
 from vision_lora.streaming.crops import SHOWN, Crops
@@ -151,7 +154,7 @@ def test_a_recording_that_is_killed_plays_up_to_the_last_second(tmp_path: Path) 
         assert 39 <= len(list(video.decode(video=0))) <= 50
 
 
-def test_a_folder_that_vanishes_costs_the_recording_alone(tmp_path: Path) -> None:
+def test_a_folder_that_vanishes_costs_the_recording_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = BoundedFolder("segments", tmp_path / "gone", NAME, 1e9)
     dropped: Counter[str] = Counter()
     recorder = Recorder(folder, lambda _, cause: dropped.update([cause]))
@@ -163,3 +166,121 @@ def test_a_folder_that_vanishes_costs_the_recording_alone(tmp_path: Path) -> Non
     assert recorder.join(10)
     recorder.check()
     assert dropped == {"recording": 3}
+    assert len(caplog.records) == 1
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """The kernel's limit on file sizes stands in for a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_costs_recordings_alone_and_they_go_on_when_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vision_lora.streaming.segments.RETRY", 0.0)  # each picture is a try
+    dropped: Counter[str] = Counter()
+    recorder = Recorder(BoundedFolder("segments", tmp_path, NAME, 1e9), lambda _, cause: dropped.update([cause]))
+    recorder.start()
+    noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)
+    with full_disk(0):
+        for number in range(30):
+            recorder.record(shot(number, file="f"), noise, NOTHING)
+        wait_until(recorder._queue.empty)
+        time.sleep(0.1)
+    assert dropped["recording"] > 20
+    assert not list(tmp_path.iterdir()), "tries that came to nothing leave nothing behind"
+    for number in range(30, 40):
+        recorder.record(shot(number, file="f"), noise, NOTHING)
+    recorder.stop()
+    assert recorder.join(30)
+    recorder.check()
+    (file,) = tmp_path.iterdir()
+    with av.open(str(file)) as video:
+        assert len(list(video.decode(video=0))) >= 9
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_an_end_on_a_full_disk_is_an_end(tmp_path: Path) -> None:
+    dropped: Counter[str] = Counter()
+    recorder = Recorder(BoundedFolder("segments", tmp_path, NAME, 1e9), lambda _, cause: dropped.update([cause]))
+    recorder.start()
+    recorder.record(shot(0, file="f"), np.zeros((120, 160, 3), np.uint8), NOTHING)
+    wait_until(lambda: list(tmp_path.iterdir()) and next(tmp_path.iterdir()).stat().st_size)
+    with full_disk(100):
+        recorder.stop()
+        assert recorder.join(30)
+    recorder.check()
+
+
+def test_a_source_that_cannot_be_recorded_is_tried_again_later_not_at_once(tmp_path: Path) -> None:
+    folder = BoundedFolder("segments", tmp_path / "gone", NAME, 1e9)
+    recorder = Recorder(folder, lambda *_: None)
+    (tmp_path / "gone").rmdir()
+    recorder.start()
+    recorder.record(shot(0, file="f"), draw_squares(1)[0], NOTHING)
+    wait_until(lambda: recorder._again)
+    (tmp_path / "gone").mkdir()
+    recorder.record(shot(1, file="f"), draw_squares(1)[0], NOTHING)
+    recorder.record(shot(1, source="other", file="f"), draw_squares(1)[0], NOTHING)
+    recorder.stop()
+    assert recorder.join(10)
+    assert [file.name[20:] for file in (tmp_path / "gone").iterdir()] == ["other.mp4"]
+
+
+def test_a_clock_that_is_set_back_replaces_no_recording(tmp_path: Path) -> None:
+    for fill in (90, 200):
+        recorder = Recorder(BoundedFolder("segments", tmp_path, NAME, 1e9), lambda *_: None)
+        recorder.start()
+        recorder.record(shot(0, file="f"), np.full((120, 160, 3), fill, np.uint8), NOTHING)
+        recorder.stop()
+        assert recorder.join(10)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["20270115T080000000Z-line.mp4", "20270115T080000001Z-line.mp4"]
+
+
+def test_close_ups_that_cannot_be_written_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    crops = Crops(BoundedFolder("crops", tmp_path / "crops", r".*", 1e9))
+    (tmp_path / "crops").rmdir()
+    box = np.array([0, 0, 10, 10], np.float32)
+    for number in range(3):
+        assert crops.keep(str(number), str(number), draw_squares(1)[0], box) is None
+    assert crops.shown("2"), "the page shows it all the same"
+    (tmp_path / "crops").mkdir()
+    assert crops.keep("3", "3", draw_squares(1)[0], box) is not None
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_old_files_that_cannot_be_deleted_are_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = BoundedFolder("crops", tmp_path, r"a\d\.jpg", limit=1000)
+
+    def add(number: int) -> None:
+        (tmp_path / f"a{number}.jpg").write_bytes(b"x" * 400)
+        folder.added(tmp_path / f"a{number}.jpg")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+        for number in range(5):
+            add(number)
+    assert len(list(tmp_path.iterdir())) == 5
+    assert len(caplog.records) == 1
+    add(5)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a4.jpg", "a5.jpg"]
+
+
+def test_folders_that_were_made_are_taken_back_while_they_are_empty(tmp_path: Path) -> None:
+    BoundedFolder("crops", tmp_path / "a" / "b", r".*", 1e9).undo()
+    assert not list(tmp_path.iterdir())
+    made = BoundedFolder("crops", tmp_path / "a" / "b", r".*", 1e9)
+    (tmp_path / "a" / "notes.txt").touch()
+    made.undo()
+    assert [file.name for file in (tmp_path / "a").iterdir()] == ["notes.txt"]

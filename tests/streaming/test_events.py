@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vision_lora.errors import ConfigError
 from vision_lora.streaming.events import EventLog, read_events
+from vision_lora.streaming.journal import Journal
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,3 +142,117 @@ def test_a_file_that_is_no_log_is_left_alone(tmp_path: Path) -> None:
         EventLog(tmp_path)
     with pytest.raises(ConfigError, match="cannot be written"):
         EventLog(tmp_path / "gone" / "events.jsonl")
+
+
+DEEP: list[Any] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        {1, 2},
+        b"bytes",
+        float("nan"),
+        float("inf"),
+        "x" * 200_000,
+        {"x" * 9: 0.5} | {str(n): 0.5 for n in range(300_000)},
+        DEEP,
+    ],
+    ids=["object", "set", "bytes", "nan", "inf", "long text", "large table", "deep"],
+)
+def test_an_event_that_cannot_be_written_is_told_and_dropped(
+    tmp_path: Path, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    assert log.write({"id": "bad", "value": value})
+    assert not log.trouble
+    assert log.lost == 1
+    assert "an event cannot be written, so it is dropped" in caplog.text
+    assert log.write(event(1))
+    log.close()
+    assert ids(tmp_path) == ["000001"]
+    EventLog(tmp_path / "events.jsonl").close()  # and the file is an event log still
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udcffb.jpg", "\x1b[2J", "\u2028", "\0", "ß\U0001f600"])
+def test_any_text_is_written_and_read_again(tmp_path: Path, text: str) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    assert log.write({"id": "1", "file": text, "thresholds": {text: 0.5}})
+    log.close()
+    assert [one["file"] for one in read_events(tmp_path / "events.jsonl")] == [text]
+    assert (tmp_path / "events.jsonl").read_bytes().count(b"\n") == 1
+
+
+def test_a_file_that_is_moved_away_or_deleted_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.write(event(1))
+    path.rename(tmp_path / "old")
+    log.write(event(2))
+    path.unlink()
+    log.write(event(3))
+    assert [one["id"] for one in read_events(tmp_path / "old")] == ["000001"]
+    assert [one["id"] for one in read_events(path)] == ["000003"]
+    log.close()
+
+
+@pytest.mark.parametrize("instead", ["folder", "fifo", "loop", "no folder", "another's"])
+def test_what_stands_in_the_files_place_is_told_once_and_events_follow_later(
+    tmp_path: Path, instead: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, aside = tmp_path / "log" / "events.jsonl", tmp_path / "aside"
+    path.parent.mkdir()
+    log, other = EventLog(path), None
+    path.rename(aside)
+    if instead == "folder":
+        path.mkdir()
+    elif instead == "fifo":
+        os.mkfifo(path)
+    elif instead == "loop":
+        path.symlink_to(path)
+    elif instead == "no folder":
+        path.parent.rmdir()
+    else:
+        other = EventLog(path)
+    for number in range(3):
+        assert log.write(event(number))
+    assert log.trouble
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+    if other is not None:
+        other.close()
+    if instead == "no folder":
+        path.parent.mkdir()
+    else:
+        path.rmdir() if path.is_dir() else path.unlink()
+    aside.rename(path)
+    log.flush()
+    assert not log.trouble
+    assert "well again" in caplog.text
+    log.close()
+    assert ids(path.parent) == ["000000", "000001", "000002"]
+
+
+def test_a_pipe_is_no_event_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events.jsonl")
+    with pytest.raises(ConfigError, match="no ordinary file"):
+        EventLog(tmp_path / "events.jsonl")
+
+
+def test_a_start_that_is_taken_back_leaves_no_file(tmp_path: Path) -> None:
+    EventLog(tmp_path / "events.jsonl").undo()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "events.jsonl").touch()
+    EventLog(tmp_path / "events.jsonl").undo()
+    assert list(tmp_path.iterdir())
+
+
+def test_a_clock_that_is_set_back_changes_nothing_but_the_time(tmp_path: Path) -> None:
+    journal = Journal(EventLog(tmp_path / "events.jsonl"))
+    for at in (2e9, 1e9, 0.0):
+        journal.tell("alarm", "line", at=at)
+    journal.close()
+    years = [one["time"][:4] for one in read_events(tmp_path / "events.jsonl")]
+    assert years == ["2033", "2001", "1970"]

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -19,8 +20,9 @@ from tests.streaming.build import (
     read_number,
     write_video,
 )
+from vision_lora.errors import ConfigError
 from vision_lora.streaming.address import read_address
-from vision_lora.streaming.feed import FeedLost, NetworkFeed, UsbFeed, open_feed
+from vision_lora.streaming.feed import FeedLost, NetworkFeed, UsbFeed, check_protocol, open_feed
 
 
 def ignore(_: str) -> None:
@@ -165,3 +167,51 @@ def test_pictures_of_a_local_camera_are_rgb_until_it_is_unplugged(tmp_path: Path
         assert grab.size == (64, 48)
         assert grab.picture()[24, 32].tolist()[0] > 150 > grab.picture()[24, 32].tolist()[2]
     feed.close()
+
+
+def test_a_camera_of_this_machine_by_its_path_is_a_device_and_no_file(tmp_path: Path) -> None:
+    for path in ("/dev/video97", "/dev/v4l/by-id/usb-none", "/dev/null", "/dev/zero"):
+        with pytest.raises(FeedLost, match="no device"):
+            open_feed(read_address(path), 1, ignore)
+
+
+def test_mpeg_ts_over_udp() -> None:
+    port, done = free_port(), threading.Event()
+
+    def send() -> None:
+        with av.open(f"udp://127.0.0.1:{port}", "w", format="mpegts") as out:
+            stream = out.add_stream("mpeg2video", rate=25, width=160, height=120, pix_fmt="yuv420p", gop_size=5)
+            for picture in draw_squares(250):
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+                if done.wait(0.02):
+                    return
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    feed = open_feed(read_address(f"udp://127.0.0.1:{port}"), 5, ignore)
+    try:
+        grab = next(iter(feed))
+        assert grab.size == (160, 120)
+        assert grab.picture()[55, 20].min() > 150
+    finally:
+        done.set()
+        sender.join()
+        feed.close()
+
+
+@pytest.mark.parametrize(("scheme", "cause"), [("rtmp", "refused"), ("rtmps", "refused"), ("udp", "timeout")])
+def test_other_protocols_are_tried_and_their_causes_told(scheme: str, cause: str) -> None:
+    with pytest.raises(FeedLost, match=cause):
+        open_feed(read_address(f"{scheme}://127.0.0.1:{free_port()}/live"), 0.3, ignore)
+
+
+def test_a_protocol_that_is_not_built_in_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in ("rtsp://10.0.0.3/s", "rtmp://10.0.0.3/s", "https://10.0.0.3", "http://[", "0", "clip.mp4"):
+        check_protocol(read_address(source))
+
+    def unknown(*_: object, **__: object) -> None:
+        raise av.error.ProtocolNotFoundError(1, "not found", "srt://geheim")
+
+    monkeypatch.setattr(av, "open", unknown)
+    with pytest.raises(ConfigError, match=r"^srt://h\?\*\*\*: PyAV's FFmpeg knows no srt here"):
+        check_protocol(read_address("srt://h?passphrase=geheim"))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from tests.streaming.build import (
     MjpegServer,
+    Running,
     SquareFinder,
     adapter_files,
     draw_squares,
@@ -23,8 +28,9 @@ from tests.streaming.build import (
     wait_until,
     write_video,
 )
-from vision_lora.errors import AdapterError, ConfigError, DataError, WrongBaseError
+from vision_lora.errors import AdapterError, ConfigError, DataError, VisionLoraError, WrongBaseError
 from vision_lora.streaming.events import read_events
+from vision_lora.streaming.web.app import describe
 
 
 @pytest.fixture(scope="module")
@@ -318,3 +324,152 @@ def test_the_state_file_is_whole(adapters: Path, tmp_path: Path) -> None:
         at_work.wait_for_picture("line")
         at_work.service.change("line", confidence=0.6)
     assert json.loads((tmp_path / "events.state.json").read_text())["line"]["chosen"]["confidence"] == 0.6
+
+
+def test_pictures_are_as_large_as_the_base_or_the_adapter_was_trained_on(adapters: Path, tmp_path: Path) -> None:
+    """96 px for the base, 64 px for the adapter, unless --imgsz says something else."""
+    video, adapter = write_video(tmp_path / "a.mp4", draw_squares(3)), str(adapters / "line1.safetensors")
+    for options, sides in (({}, {96}), ({"adapter": adapter}, {64}), ({"imgsz": 128, "adapter": adapter}, {128})):
+        detector = SquareFinder()
+        with running(detector, source=[str(video)], **options) as at_work:
+            assert at_work.end() == 0
+        assert detector.sides == sides
+
+
+def test_a_failed_start_leaves_nothing_behind(tmp_path: Path, adapters: Path) -> None:
+    video, noise, place = write_video(tmp_path / "a.mp4", draw_squares(2)), tmp_path / "noise.mp4", tmp_path / "place"
+    noise.write_bytes(bytes(range(256)) * 40)
+    place.mkdir()
+    outputs = {name: str(place / "deep" / name) for name in ("crops", "segments")}
+    cases: list[dict[str, Any]] = [
+        {"source": [str(noise)]},
+        {"source": [str(tmp_path / "gone.mp4")]},
+        {"source": [str(video)], "adapters": str(tmp_path / "gone")},
+        {"source": [str(video)], "adapter": str(tmp_path / "gone.safetensors")},
+        {"source": [str(video)], "adapter": str(adapters / "other.safetensors")},
+        {"source": [str(video)], "segments": str(video)},
+        {"source": [str(video)], "events": str(place / "gone" / "events.jsonl")},
+    ]
+    for case in cases:
+        options = {"events": str(place / "events.jsonl"), **outputs, **case}
+        with pytest.raises(VisionLoraError), running(**options):
+            pass
+        assert not list(place.iterdir()), case
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ConfigError("too small")])
+def test_a_detector_that_cannot_even_begin_ends_the_service(error: Exception, tmp_path: Path) -> None:
+    class Broken(SquareFinder):
+        def predict(self, *args: Any, **options: Any) -> Any:
+            raise error
+
+    video = write_video(tmp_path / "a.mp4", draw_squares(2))
+    with pytest.raises(type(error), match=str(error)), running(Broken(), source=[str(video)]) as at_work:
+        at_work.end()
+
+
+def test_a_stop_is_heard_while_the_detector_warms_up() -> None:
+    with running(
+        SquareFinder(delay=1.0), source=[{"url": f"rtsp://127.0.0.1:{free_port()}/", "name": "gone"}]
+    ) as at_work:
+        at_work.stop.set()
+        began = time.monotonic()
+        at_work.end()
+        assert time.monotonic() - began < 10
+        assert at_work.kinds() == ["stopped"]
+
+
+@pytest.fixture(scope="module")
+def at_work(adapters: Path) -> Iterator[Running]:
+    still = draw_squares(1)[0]
+    with MjpegServer(lambda number: still, fps=20) as camera:
+        line = {"url": camera.url, "name": "line", "adapter": str(adapters / "line1.safetensors")}
+        with running(source=[line], adapters=str(adapters)) as service:
+            service.wait_for_picture("line")
+            yield service
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "message"),
+    [
+        ("../line", {"mode": "both"}, r"no source '\.\./line' here"),
+        ("\x1b[2Jline", {"mode": "both"}, r"no source '\\x1b\[2Jline'"),
+        ("\ud800", {"mode": "both"}, r"no source '\\ud800'"),
+        ("l" * 5000, {"mode": "both"}, "no source 'llll"),
+        ("line", {"adapter": "/etc/passwd"}, "no adapter '/etc/passwd'"),
+        ("line", {"adapter": "line2.safetensors"}, "no adapter"),
+        ("line", {"adapter": "../line2"}, "no adapter"),
+        ("line", {"adapter": "line2\0"}, r"no adapter 'line2\\x00'"),
+        ("line", {"adapter": "\ud800"}, r"no adapter '\\ud800'"),
+        ("line", {"adapter": ""}, "no adapter ''"),
+        ("line", {"thresholds": {"\ud800": 0.5}}, r"threshold of '\\ud800': neither the base nor the adapter"),
+        ("line", {"thresholds": {"stain": 0.5}}, "threshold of 'stain'"),  # of another adapter
+        ("line", {"thresholds": {"Scratch": 0.5}}, "threshold of 'Scratch'"),
+        ("line", {"thresholds": {str(number): 0.5 for number in range(300_000)}}, "threshold of '0'"),
+        ("line", {"thresholds": {"scratch": float("nan")}}, "threshold of 'scratch': nan"),
+        ("line", {"confidence": -0.1}, "confidence: -0.1"),
+    ],
+)
+def test_a_wrong_change_changes_nothing_and_is_one_short_line(
+    at_work: Running, source: str, changes: dict[str, Any], message: str
+) -> None:
+    before, told = at_work.service.detecting.choices["line"], len(at_work.service.journal.recent())
+    with pytest.raises(VisionLoraError, match=message) as refused:
+        at_work.service.change(source, **changes)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+    assert at_work.service.detecting.choices["line"] is before
+    assert len(at_work.service.journal.recent()) == told
+    at_work.wait_for_picture("line")
+
+
+def test_thresholds_are_for_known_classes_and_outlive_a_switch(at_work: Running) -> None:
+    wanted = {"square": 0.4, "dent": 0.6}
+    assert at_work.service.change("line", thresholds=wanted).thresholds == wanted
+    assert at_work.service.change("line", adapter="line2").thresholds == wanted
+    wanted |= {"stain": 0.3}
+    assert at_work.service.change("line", thresholds=wanted).thresholds == wanted
+    assert at_work.service.change("line", adapter="line1", thresholds={}).thresholds == {}
+
+
+def test_a_change_that_the_detector_has_no_time_for_is_not_made_later(
+    at_work: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vision_lora.streaming.service.ANSWER", 0.05)
+    go = threading.Event()
+    busy = at_work.service.detecting.ask(lambda: go.wait(10))
+    wait_until(busy.running)
+    with pytest.raises(ConfigError, match=r"did not answer within 0.05 s: nothing changed"):
+        at_work.service.change("line", confidence=0.9)
+    go.set()
+    at_work.wait_for_picture("line")
+    assert at_work.service.detecting.choices["line"].confidence == 0.25
+
+
+def test_an_adapter_that_the_device_has_no_room_for_is_refused(
+    at_work: Running, adapters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(adapters / "line1.safetensors", adapters / "large.safetensors")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(at_work.service.attached.detector, "attach", full)
+        with pytest.raises(AdapterError, match="adapter 'large' cannot be attached: CUDA out of memory"):
+            at_work.service.change("line", adapter="large")
+    (adapters / "large.safetensors").unlink()
+    at_work.wait_for_picture("line")
+
+
+def test_names_of_files_that_are_no_text_are_reported_all_the_same(tmp_path: Path) -> None:
+    folder, events = tmp_path / "in", tmp_path / "events.jsonl"
+    folder.mkdir()
+    name = os.fsdecode(b"caf\xe9 \x1b[2J.png")
+    cv2.imwrite(str(folder / "a.png"), draw_squares(1)[0])
+    (folder / "a.png").rename(folder / name)
+    with running(source=[str(folder)], events=str(events)) as at_work:
+        assert at_work.end() == 0
+        state = json.dumps(describe(at_work.service)).encode()
+    assert [event["file"] for event in read_events(events) if event["kind"] == "alarm"] == [name]
+    assert b"\\udce9" in state

@@ -23,6 +23,8 @@ def test_names_come_from_addresses_and_are_never_double() -> None:
         "rtsp://u:p@line3/a", "rtsp://u:p@line3/b", "0", "clips/belt 1.mp4", "line3.mp4", {"url": "7", "name": "roof"}
     )
     assert [source.name for source in given] == ["line3", "line3-2", "camera-0", "belt-1", "line3-3", "roof"]
+    given = sources("/dev/video0", "/dev/v4l/by-id/usb-cam-video-index0", "srt://:9000?mode=listener", "rtmp://hall/a")
+    assert [source.name for source in given] == ["video0", "usb-cam-video-index0", "source", "hall"]
 
 
 def test_the_same_from_words_and_from_yaml(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_the_same_from_words_and_from_yaml(tmp_path: Path) -> None:
         ({"url": "0", "name": "first"}, "source 2: name 'first': another source has it"),
         ({"url": "0", "mode": "all"}, "source 2: mode 'all'"),
         ({"url": "0", "mode": "defects"}, "source 2: mode defects: expected an adapter"),
-        ({"url": "0", "confidence": 2}, "source 2: threshold of confidence: 2"),
+        ({"url": "0", "confidence": 2}, "source 2: confidence: 2"),
         ({"url": "0", "thresholds": [1]}, "source 2: thresholds"),
         ({"url": "0", "zones": {"belt": [[0, 0], [1, 1]]}}, "source 2: zone 'belt': expected three or more corners"),
         ({"url": "0", "zones": {"belt": [[0, 0], [640, 0], [1, 1]]}}, "source 2: zone 'belt'"),

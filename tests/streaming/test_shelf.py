@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from vision_lora.adapters.file import load_adapter
 from vision_lora.errors import AdapterError, ConfigError
 from vision_lora.streaming.shelf import Shelf
 
@@ -65,3 +70,36 @@ def test_one_name_for_two_files_is_a_mistake(folder: Path, tmp_path: Path) -> No
         Shelf(None, [other, folder / "line1.safetensors"])
     with pytest.raises(ConfigError, match="no such folder"):
         Shelf(tmp_path / "gone")
+
+
+def test_whatever_lies_in_the_folder_the_shelf_goes_on(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(folder / "pipe.safetensors")
+    (folder / "folder.safetensors").mkdir()
+    (folder / "loop.safetensors").symlink_to(folder / "loop.safetensors")
+    (folder / "gone.safetensors").symlink_to("nowhere")
+    (folder / "device.safetensors").symlink_to("/dev/zero")
+    for odd in (b"caf\xe9", b"\x1b[2J", b"two\nlines"):
+        (folder / os.fsdecode(odd + b".safetensors")).touch()
+    with (folder / "huge.safetensors").open("wb") as file:
+        file.truncate(10_000_000_000)
+    with (folder / "hollow.safetensors").open("wb") as file:
+        file.truncate(1_000_000_000)
+    shelf = Shelf(folder)
+    names = ["alias", "hollow", "huge", "line1", "line2"]
+    assert shelf.names() == names
+    json.dumps(shelf.names()).encode()
+    tracemalloc.start()
+    for name in names:  # line1 and line2 are empty
+        with pytest.raises(AdapterError) as refused:
+            load_adapter(shelf.file(name))
+        assert len(str(refused.value).splitlines()) == 1
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+    shutil.rmtree(folder)
+    for _ in range(3):
+        assert shelf.names() == []
+    assert len(caplog.records) == 1
+    folder.mkdir()
+    (folder / "line9.safetensors").touch()
+    assert shelf.names() == ["line9"]
+    assert "well again" in caplog.text

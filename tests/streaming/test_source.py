@@ -51,8 +51,8 @@ def test_pipes_and_devices_are_never_waited_for(tmp_path: Path) -> None:
         "nothing.mp4",
         "pipe.jpg",
     ]
-    for path in (tmp_path / "pipe.jpg", "/dev/zero", "/dev/null"):
-        with pytest.raises(DataError, match="is a device, a pipe or a socket"):
+    for path, kind in ((tmp_path / "pipe.jpg", "a named pipe"), ("/dev/zero", "a device"), ("/gone", "no such file")):
+        with pytest.raises(DataError, match=kind):
             open_files(str(path))
 
 
@@ -126,3 +126,11 @@ def test_a_coco_file_that_cannot_be_used_is_one_line(tmp_path: Path, image: obje
     picture(tmp_path / "a.png")
     with pytest.raises(DataError, match=message):
         open_files(str(coco(tmp_path, {"id": 1, "file_name": "a.png"}, image)))
+
+
+def test_a_pipe_in_a_coco_file_is_not_waited_for(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    source = open_files(str(coco(tmp_path, {"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"})))
+    assert [frame.image_id for frame in source] == [1]
+    assert source.problems == [f"{tmp_path / 'b.png'}: a named pipe (FIFO); expected a picture"]

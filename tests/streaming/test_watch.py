@@ -156,8 +156,8 @@ def test_nothing_is_remembered_for_ever() -> None:
         ({"mode": "all"}, "expected general, defects or both"),
         ({"confidence": 0}, "confidence: 0"),
         ({"confidence": True}, "confidence: True"),
-        ({"thresholds": {"dent": 1.5}}, "dent: 1.5"),
-        ({"thresholds": {"dent": "high"}}, "dent: 'high'"),
+        ({"thresholds": {"dent": 1.5}}, "threshold of 'dent': 1.5"),
+        ({"thresholds": {"dent": "high"}}, "threshold of 'dent': 'high'"),
     ],
 )
 def test_choices_that_are_none(values: dict[str, object], message: str) -> None:

@@ -25,6 +25,7 @@ from tests.streaming.build import (
     running,
     wait_until,
 )
+from tests.streaming.test_incoming import NO_ADAPTER, WRONG
 from vision_lora.errors import ConfigError
 from vision_lora.streaming.web.access import COOKIE
 from vision_lora.streaming.web.server import Page
@@ -152,14 +153,41 @@ def test_a_change_is_made_and_a_wrong_one_is_explained(client: Client, at_work: 
         ("line", {"adapter": "../../secret"}, 400, "no adapter '../../secret'"),
         ("line", {"confidence": 7}, 400, "confidence: 7"),
         ("gone2", {"mode": "both"}, 400, "no source"),
-        ("line", {"colour": "red"}, 422, "colour"),
-        ("line", {"mode": "everything"}, 422, "mode"),
-        ("line", {"mode": None}, 422, "mode"),
+        ("line", {"colour": "red"}, 400, "colour"),
+        ("line", {"mode": "everything"}, 400, "mode"),
+        ("line", {"mode": None}, 400, "mode"),
     ]
     for source, body, expected, message in cases:
         status, _, told = client.ask("POST", f"/api/sources/{source}", body)
         assert (status, message in told.decode()) == (expected, True), told
     assert client.ask("POST", "/api/sources/line", {"adapter": "line1", "thresholds": {}})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body", [body for body in WRONG if body != NO_ADAPTER], ids=lambda body: body[:40].decode("latin-1")
+)
+def test_nothing_that_is_sent_ends_it(client: Client, at_work: Running, body: bytes) -> None:
+    before = at_work.service.detecting.choices["line"]
+    status, _, told = client.ask("POST", "/api/sources/line", body, Content_Type="application/json")
+    assert (status, list(json.loads(told))) == (400, ["error"])
+    assert at_work.service.detecting.choices["line"] is before
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/sources/..%2f..%2fline", 404),
+        ("/api/sources/%00", 400),
+        ("/api/sources/%ff%fe", 400),
+        ("/api/sources/%ED%A0%80", 400),
+        ("/api/sources/%1b%5b2J", 400),
+        ("/api/sources/" + "l" * 8000, 400),
+    ],
+)
+def test_no_such_source_however_it_is_called(client: Client, path: str, status: int) -> None:
+    answer = client.ask("POST", path, {"mode": "both"})
+    assert answer[0] == status
+    assert len(answer[2]) < 400
 
 
 def test_live_pictures_with_their_boxes(client: Client) -> None:
@@ -225,7 +253,7 @@ def test_bearer_and_cookie(guarded: Client) -> None:
         assert "state" in json.loads(socket.recv(5))
     for wrong in (f"{COOKIE}=", f"{COOKIE}={'0' * 64}", pair[:-1], f"x{pair}"):
         assert guarded.ask("GET", "/api/state", Cookie=wrong)[0] == 401
-    assert guarded.ask("POST", "/login", "token=" + "x" * 10_000, **form)[0] == 413
+    assert guarded.ask("POST", "/login", "token=" + "x" * 100_000, **form)[0] == 413
 
 
 def test_other_web_sites_cannot_use_a_browser_on_this_machine(client: Client, at_work: Running) -> None:
@@ -237,7 +265,7 @@ def test_other_web_sites_cannot_use_a_browser_on_this_machine(client: Client, at
     assert client.ask("GET", "/api/state", Host=f"localhost:{client.port}")[0] == 200
     with pytest.raises(InvalidStatus, match="403"):
         connect(f"ws://127.0.0.1:{client.port}/api/live", origin="http://evil.example")  # type: ignore[arg-type]
-    assert client.ask("POST", "/api/sources/line", '{"mode": "general"}', Content_Type="text/plain")[0] == 422
+    assert client.ask("POST", "/api/sources/line", '{"mode": "general"}', Content_Type="text/plain")[0] == 415
     assert at_work.service.detecting.choices["line"] == before
     own = f"http://127.0.0.1:{client.port}"
     assert client.ask("POST", "/api/sources/line", {"mode": "both"}, Origin=own)[0] == 200

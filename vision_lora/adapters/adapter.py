@@ -12,11 +12,16 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.deltas import Delta, NewRows
 from vision_lora.adapters.plan import Plan, make_delta
+from vision_lora.errors import AdapterError, ClassClashError
+from vision_lora.names import strange, unfit
 
 
 @dataclass(frozen=True)
 class Card:
     """What an adapter says of itself, kept in the header of its file.
+
+    A card that exists can be written and read again: what a file could not hold is refused when the card is made,
+    before any training.
 
     Attributes:
         family: the detector family it was made with.
@@ -28,6 +33,10 @@ class Card:
         metrics: results of the run.
         created: ISO date and time, UTC.
         version: vision_lora's version.
+
+    Raises:
+        AdapterError: a value that no adapter file has.
+        ClassClashError: no class, or one twice.
     """
 
     family: str
@@ -39,6 +48,28 @@ class Card:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     version: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("family", "base", "fingerprint", "created", "version"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or (not value and name in ("family", "base")):
+                raise AdapterError(f"{name} has to be text, not {value!r:.60}")
+            if letter := strange(value):
+                raise AdapterError(f"{name} {value!r:.60} holds {letter}: rename it")
+        # A name that leads elsewhere would make a verb load a checkpoint that its user has never named.
+        if set("/\\") & set(self.base):
+            raise AdapterError(f"base {self.base!r:.60} has to be a file name without folders: rename it")
+        for name in self.names:
+            if not isinstance(name, str) or (reason := unfit(name)):
+                raise AdapterError(f"class name {name!r:.60} {reason if isinstance(name, str) else 'is no text'}")
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ClassClashError(f"class names {list(self.names)!r:.200}: expected at least one, each once")
+        if type(self.alpha) not in (int, float) or not 0 < self.alpha < 1e6:
+            raise AdapterError(f"alpha {self.alpha!r:.60}: expected a number above 0")
+        if type(self.imgsz) is not int or not 32 <= self.imgsz <= 8192 or self.imgsz % 32:
+            raise AdapterError(f"imgsz {self.imgsz!r:.60}: expected 32 to 8192 in steps of 32")
+        if not isinstance(self.metrics, Mapping):
+            raise AdapterError("metrics have to be a table")
 
 
 class Adapter(nn.Module):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.deltas import Delta
+from vision_lora.adapters.bank import Bank, Link
 from vision_lora.adapters.layers import Adapted, Parameters, adapt, restore, sites
 from vision_lora.errors import (
     AdapterError,
@@ -18,14 +18,6 @@ from vision_lora.errors import (
     MismatchError,
     WrongBaseError,
 )
-
-
-class Link(NamedTuple):
-    """Where a delta goes: the layer, and the part of it (empty where the layer has one weight)."""
-
-    layer: Adapted
-    part: str
-    delta: Delta
 
 
 class AdapterSet:
@@ -44,6 +36,7 @@ class AdapterSet:
         self.adapters: dict[str, Adapter] = {}
         self.active: str | None = None
         self._links: dict[str, list[Link]] = {}
+        self._banks: dict[str, Bank] = {}
         self._merged: list[tuple[Adapted, Parameters]] | None = None
 
     def attach(self, adapter: Adapter, name: str = "default", *, use: bool = True) -> None:
@@ -83,6 +76,7 @@ class AdapterSet:
         if self.active == name:
             self.use(None)
         del self.adapters[name]
+        self._banks.pop(name, None)
         needed = {id(link.layer) for other, links in self._links.items() if other != name for link in links}
         for layer in {link.layer for link in self._links.pop(name)}:
             if id(layer) not in needed:
@@ -116,6 +110,22 @@ class AdapterSet:
             yield
         finally:
             self.use(before)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """In training on a GPU, all layers' weights of the active adapter are made at once for the passes within.
+
+        On the CPU a layer's own few operations cost nothing beside its convolution, and some layers take a backward
+        through their factors (`vision_lora.adapters.factored`).
+        """
+        bank = self._bank() if torch.is_grad_enabled() and self.active is not None and not self.merged else None
+        if bank is None or bank.device.type == "cpu":
+            yield
+            return
+        kind = bank.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        with bank.handed_out(dtype):
+            yield
 
     def merge(self) -> None:
         """Write the active adapter's effective weights into the network, and leave only plain layers.
@@ -153,6 +163,15 @@ class AdapterSet:
     def merged(self) -> bool:
         """Whether the active adapter is written into the network."""
         return self._merged is not None
+
+    def _bank(self) -> Bank:
+        """The active adapter's, made anew where its layers are on another device by now."""
+        assert self.active is not None, "an adapter is active"
+        bank = self._banks.get(self.active)
+        links = self._links[self.active]
+        if bank is None or bank.device != next(self.network.parameters()).device:
+            bank = self._banks[self.active] = Bank(links)
+        return bank
 
     def _get(self, name: str) -> Adapter:
         if name not in self.adapters:

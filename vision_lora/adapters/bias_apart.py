@@ -1,7 +1,8 @@
-"""Convolution whose bias gets its gradient by a plain sum.
+"""Convolution whose bias gets its gradient apart from the weight's.
 
 On the CPU a convolution's backward in fp32 that is asked for the bias as well takes a slower way to the weight's
-gradient, up to three times as long. Folded networks have a bias in every convolution.
+gradient, up to three times as long. On a GPU PyTorch's own sum over pictures and positions takes an eighth of a
+training step, twice as long as a product with ones. Folded networks have a bias in every convolution.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from vision_lora.adapters import compute
 
 
 def applies(layer: nn.Conv2d, input: Tensor) -> bool:
-    """Whether a convolution with a bias gains by it: in fp32 on the CPU, where zeros are padded."""
-    return compute.pads_zeros(layer) and compute.slow(input)
+    """Whether a convolution with a bias gains by it: in fp32 on the CPU, or on a GPU; where zeros are padded."""
+    return compute.pads_zeros(layer) and (input.device.type == "cuda" or compute.slow(input))
 
 
 def run(layer: nn.Conv2d, weight: Tensor, bias: Tensor, input: Tensor) -> Tensor:
@@ -32,7 +33,9 @@ def run(layer: nn.Conv2d, weight: Tensor, bias: Tensor, input: Tensor) -> Tensor
     Returns:
         (B, out, H', W').
     """
-    output: Tensor = _BiasApart.apply(input, weight, bias, compute.settings_of(layer))
+    dtype = compute.dtype_of(input)
+    with torch.autocast(input.device.type, enabled=False):
+        output: Tensor = _BiasApart.apply(input.to(dtype), weight.to(dtype), bias.to(dtype), compute.settings_of(layer))
     return output
 
 
@@ -48,4 +51,4 @@ class _BiasApart(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
         grad_input, grad_weight = compute.convolution_backward(grad, x, weight, ctx.settings, wanted)
-        return grad_input, grad_weight, grad.sum((0, 2, 3)), None
+        return grad_input, grad_weight, compute.channel_sum(grad), None

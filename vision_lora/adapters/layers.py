@@ -42,11 +42,13 @@ class Adapted(nn.Module):
 
     Attributes:
         active: the deltas of the active adapter by site name; empty in the base pass.
+        given: what a `Bank` has made of them for the length of a pass in training; None where it has not.
         overwritten: whether the network changes the layer's output in place, so that no backward can keep it.
     """
 
     plain: ClassVar[type[nn.Module]]
     active: dict[str, Delta]
+    given: Parameters | None = None
     overwritten: bool = False
     _kept: tuple[Any, Parameters]
 
@@ -65,7 +67,7 @@ class Adapted(nn.Module):
         base changes: an attached adapter costs nothing at inference.
         """
         if torch.is_grad_enabled():
-            return self._compute()
+            return self.given or self._compute()
         # Data pointers tell moved and replaced tensors, versions tell changes in place.
         key = [
             (tensor.data_ptr(), tensor._version)
@@ -261,8 +263,8 @@ def adapt(layer: nn.Module) -> Adapted:
 
 def restore(layer: Adapted) -> None:
     """Undo `adapt`: the layer is of its plain class again, its parameters untouched."""
-    for name in ("active", "_kept"):
-        del layer.__dict__[name]
+    for name in ("active", "given", "_kept"):
+        layer.__dict__.pop(name, None)
     layer.__class__ = layer.plain  # type: ignore[assignment]
 
 

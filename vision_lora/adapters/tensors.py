@@ -31,25 +31,33 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise BrokenAdapterError(f"{path}: {size:,} bytes; an adapter has at most {MAX_BYTES:,}")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = _header_length(path, start)
+            header = file.read(length)
+            # Its header comes first: what is no adapter takes no memory, however large the file is.
+            metadata = _metadata(header)
+            return load(b"".join((start, header, file.read()))), metadata
     except OSError as error:
         raise BrokenAdapterError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) < 8:
-        raise BrokenAdapterError(f"{path}: truncated or no safetensors file ({len(data)} bytes)")
-    (length,) = struct.unpack("<Q", data[:8])
-    if length > MAX_HEADER:
-        raise BrokenAdapterError(
-            f"{path}: no safetensors file, or altered: it claims a header of {length:,} bytes (at most {MAX_HEADER:,})"
-        )
-    try:
-        metadata = _metadata(data[8 : 8 + length])
-        return load(data), metadata
     # safetensors checks offsets and sizes; torch refuses types that it does not have (KeyError) and sizes beyond its
     # integers (RuntimeError, TypeError).
     except (SafetensorError, ValueError, RecursionError, KeyError, RuntimeError, TypeError, AssertionError) as error:
         raise BrokenAdapterError(
             f"{path}: truncated or altered: no readable safetensors file ({brief(error)})"
         ) from error
+
+
+def _header_length(path: Path, start: bytes) -> int:
+    """What a file's first eight bytes say."""
+    if len(start) < 8:
+        raise BrokenAdapterError(f"{path}: truncated or no safetensors file ({len(start)} bytes)")
+    length: int = struct.unpack("<Q", start)[0]
+    if length > MAX_HEADER:
+        raise BrokenAdapterError(
+            f"{path}: no safetensors file, or altered: it claims a header of {length:,} bytes (at most {MAX_HEADER:,})"
+        )
+    return length
 
 
 def _metadata(header: bytes) -> dict[str, str]:

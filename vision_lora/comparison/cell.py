@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from vision_lora import leash
 from vision_lora.cli import run_verb
-from vision_lora.comparison import leash
 from vision_lora.comparison.cells import Order, Scored, Trained, read_json
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.loader import eval_loader

@@ -74,7 +74,7 @@ def fingerprint(names: Sequence[str], splits: Mapping[str, Sequence[Sample]]) ->
             digest.update(
                 f"\n{split} {Path(name).as_posix()} {sample.width} {sample.height}".encode(errors="surrogateescape")
             )
-            for array in (sample.boxes, sample.classes, sample.ignored):
+            for array in (sample.boxes, sample.classes, sample.ignored, sample.ignored_classes):
                 digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -207,12 +207,15 @@ def _write_coco(path: Path, samples: Sequence[Sample], names: Sequence[str], roo
     for number, sample in enumerate(samples):
         name = Path(os.path.relpath(os.path.realpath(sample.path), root)).as_posix()
         images.append({"id": number, "file_name": name, "width": sample.width, "height": sample.height})
-        rows = [(c, box, 0) for c, box in zip(sample.classes.tolist(), sample.boxes, strict=True)]
-        rows += [(0, box, 1) for box in sample.ignored]
-        for c, box, crowd in rows:
-            x1, y1, x2, y2 = box.astype(np.float64).tolist()  # in double precision x + (x2 - x1) is x2 again
-            bbox = [x1, y1, x2 - x1, y2 - y1]
-            identity = len(annotations)
-            annotations.append({"id": identity, "image_id": number, "category_id": c, "bbox": bbox, "iscrowd": crowd})
+        boxes = np.concatenate([sample.boxes, sample.ignored]).astype(np.float64).tolist()
+        classes = np.concatenate([sample.classes, sample.ignored_classes]).tolist()
+        areas = [] if sample.areas is None else sample.areas.tolist()
+        for place, ((x1, y1, x2, y2), c) in enumerate(zip(boxes, classes, strict=True)):
+            annotation = {"id": len(annotations), "image_id": number, "category_id": c}
+            # In double precision x + (x2 - x1) is x2 again.
+            annotation |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": int(place >= len(sample.boxes))}
+            if place < len(areas):
+                annotation["area"] = areas[place]
+            annotations.append(annotation)
     categories = [{"id": c, "name": name} for c, name in enumerate(names)]
     write_json(path, {"images": images, "annotations": annotations, "categories": categories})

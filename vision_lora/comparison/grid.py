@@ -26,6 +26,7 @@ from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.devices import make_fabric, pick_device
 from vision_lora.errors import ConfigError, DataError
+from vision_lora.evaluation.measure import demand_known
 from vision_lora.outputs import write_json
 from vision_lora.placement import placement_for
 
@@ -269,8 +270,10 @@ def _check_retention(source: str, base: Detector, methods: Sequence[Method]) -> 
     dataset = open_dataset(source)
     if not dataset.splits.get("val"):
         raise DataError(f"--retention {source}: no val split (there: {', '.join(dataset.splits)})")
-    if not set(dataset.names) & set(base.names):
-        raise DataError(f"--retention {source}: none of its classes is among those of {base.base}; expected its own")
+    try:
+        demand_known(base.names, dataset.names, dataset.splits["val"])
+    except DataError as error:
+        raise DataError(f"--retention {source}: {error}") from None
     if not any(method.keeps_classes for method in methods):
         raise ConfigError(
             "--retention: none of the methods keeps the base's classes; expected lora or full:joint among --methods"

@@ -60,7 +60,7 @@ def match(found: Sequence[Detections], samples: Sequence[Sample], names: Sequenc
             hits, counted = _match_picture(
                 detections.boxes[best].astype(np.float64),
                 sample.boxes[sample.classes == c].astype(np.float64),
-                sample.ignored.astype(np.float64),
+                sample.ignored[sample.ignored_classes == c].astype(np.float64),
             )
             scores.append(detections.scores[best])
             pictures.append(np.full(len(best), index, np.int64))
@@ -121,7 +121,7 @@ def _match_picture(
     Args:
         found: corners, best first, (n, 4).
         boxes: corners of the class's boxes, (m, 4).
-        ignored: corners of regions, (k, 4); a detection counts neither way by the share of itself in one.
+        ignored: corners of the class's regions, (k, 4); a detection counts neither way by the share of itself in one.
 
     Returns:
         Whether each detection is right, and whether it counts, by threshold, each (T, n).

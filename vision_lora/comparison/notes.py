@@ -10,7 +10,7 @@ def notes(result: Result) -> list[str]:
     facts = result.facts
     lines = [
         f"Same pictures, {facts['epochs']} epochs, batch {facts['batch']}, {facts['imgsz']} px, recipe "
-        f"`{facts['augment']}` and evaluation for every method; rank {facts['rank']} where a name says no other.",
+        f"{facts['augment']} and evaluation for every method; rank {facts['rank']} where a name says no other.",
         f"Scores are COCO's, on the {facts['scored_images']} pictures of the {facts['scored']} split, of the weights "
         "that were best on val.",
         _search(result),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vision_lora.comparison import tables
 from vision_lora.comparison.advice import advice
+from vision_lora.comparison.markup import in_html
 from vision_lora.comparison.notes import notes
 from vision_lora.comparison.plots import svg
 from vision_lora.comparison.result import Result
@@ -72,20 +73,14 @@ def _body(result: Result, figures: Mapping[str, Figure], captions: Mapping[str, 
 
 def _table(table: tables.Table) -> str:
     head, rows = table
-    lines = ["".join(f"<td>{_inline(cell)}</td>" for cell in row) for row in rows]
-    top = "".join(f"<th>{_inline(cell)}</th>" for cell in head)
+    lines = ["".join(f"<td>{in_html(cell)}</td>" for cell in row) for row in rows]
+    top = "".join(f"<th>{in_html(cell)}</th>" for cell in head)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _list(lines: list[str]) -> str:
-    return f"<ul>{''.join(f'<li>{_inline(line)}</li>' for line in lines)}</ul>"
-
-
-def _inline(text: str) -> str:
-    """Markdown's bold and code, which the tables use, as HTML."""
-    text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(text))
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+    return f"<ul>{''.join(f'<li>{in_html(line)}</li>' for line in lines)}</ul>"
 
 
 def _own_names(picture: str, prefix: str) -> str:

@@ -31,6 +31,7 @@ from vision_lora.training.fit import fit
 from vision_lora.training.methods import Learner
 from vision_lora.training.objective import Task
 from vision_lora.training.session import _peak_memory_mib
+from vision_lora.training.state import STATE, State, fingerprint
 
 
 def train_peft(order: Order, folder: Path) -> Trained:
@@ -61,6 +62,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
         pin_memory=fabric.device.type == "cuda",
     )
     val_batches = eval_loader(val, config.imgsz, config.batch)
+    identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}
 
     def save(name: str) -> None:
         trained = {key: tensor for key, tensor in detector.network.named_parameters() if tensor.requires_grad}
@@ -81,7 +83,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
         save,
         config,
         fabric,
-        out / "state.pt",
+        State(out / STATE, identity, read=(out / STATE).exists()),
         Timed(clock),
     )
     peak = _peak_memory_mib(fabric.device)

@@ -6,6 +6,7 @@ import io
 import textwrap
 from itertools import zip_longest
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ _MARKERS = "osD^vP*X"
 _GREY = "#5f6b76"
 
 
+@mpl.rc_context({"text.parse_math": False})  # a name with $ in it is no formula
 def draw(result: Result) -> dict[str, Figure]:
     """The plots that the results allow, by file name without ending."""
     if not result.rows:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vision_lora.comparison import tables
 from vision_lora.comparison.advice import advice
+from vision_lora.comparison.markup import Strong, code_in_markdown, in_markdown
 from vision_lora.comparison.notes import notes
 from vision_lora.comparison.page import page
 from vision_lora.comparison.plots import draw
@@ -48,12 +49,12 @@ def write_report(result: Result, folder: Path) -> dict[str, Path]:
 
 
 def _markdown(result: Result, figures: list[str]) -> Iterator[str]:
-    yield f"# Methods compared: {result.title}"
-    yield f"**{advice(result)}**"
-    yield f"`{result.command}`"
+    yield in_markdown(f"# Methods compared: {result.title}")
+    yield in_markdown(Strong(advice(result)))
+    yield code_in_markdown(result.command)
     for shots in result.shots:
         rows = result.of(shots)
-        yield f"## {tables.training_set(shots, rows)}"
+        yield in_markdown(f"## {tables.training_set(shots, rows)}")
         yield tables.markdown(tables.accuracy(result, shots))
         yield tables.markdown(tables.cost(result, shots))
         yield f"mAP50-95 by class, mean over seeds:\n\n{tables.markdown(tables.classes(result, shots))}"
@@ -62,11 +63,10 @@ def _markdown(result: Result, figures: list[str]) -> Iterator[str]:
     if any(len(row.trials) > 1 for row in result.rows):
         yield f"## Learning rates\n\n{tables.markdown(tables.search(result))}"
     yield f"## Every run\n\n{tables.markdown(tables.seeds(result))}"
-    yield "## How it was measured\n\n" + "\n".join(f"- {note}" for note in notes(result))
-    if result.missing:
-        yield "## Runs that failed\n\n" + "\n".join(f"- {line}" for line in result.missing)
-    if result.problems:
-        yield "## Skipped\n\n" + "\n".join(f"- {line}" for line in result.problems)
+    lists = {"How it was measured": notes(result), "Runs that failed": result.missing, "Skipped": result.problems}
+    for title, lines in lists.items():
+        if lines:
+            yield f"## {title}\n\n" + "\n".join(f"- {in_markdown(line)}" for line in lines)
 
 
 def _write_csv(result: Result, path: Path) -> None:

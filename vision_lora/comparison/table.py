@@ -13,6 +13,7 @@ from pathlib import Path
 from vision_lora.cli import make_console
 from vision_lora.comparison import tables
 from vision_lora.comparison.advice import advice
+from vision_lora.comparison.markup import Strong, code_in_markdown, in_markdown
 from vision_lora.comparison.notes import notes
 from vision_lora.comparison.result import Result
 from vision_lora.errors import DataError, VisionLoraError, reason
@@ -60,12 +61,12 @@ def put_into(file: Path, sections: Mapping[str, str]) -> None:
 
 
 def _parts(result: Result) -> Iterator[str]:
-    yield f"**{result.title}**: `{result.command}`"
+    yield f"{in_markdown(Strong(result.title))}: {code_in_markdown(result.command)}"
     for shots in result.shots:
         if len(result.shots) > 1:
-            yield f"{tables.training_set(shots, result.of(shots))}:"
+            yield in_markdown(f"{tables.training_set(shots, result.of(shots))}:")
         yield tables.markdown(tables.short(result, shots))
-    yield " ".join([advice(result), *notes(result)])
+    yield in_markdown(" ".join([advice(result), *notes(result)]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,9 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if target is not None:
             put_into(target, sections)
         else:
-            console.print("\n\n".join(sections.values()), markup=False)
+            console.print("\n\n".join(sections.values()))
     except VisionLoraError as error:
-        make_console(stderr=True).print(f"error: {error}", markup=False)
+        make_console(stderr=True).print(f"error: {error}")
         return 2
     return 0
 

@@ -1,13 +1,14 @@
-"""Tables of a comparison in Markdown, for the report and for the README alike."""
+"""Tables of a comparison, for the report and for the README alike."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vision_lora.comparison.markup import Cell, Strong, in_markdown
 from vision_lora.comparison.result import Result, Row
 from vision_lora.comparison.stats import Interval, Spread
 
-Table = tuple[list[str], list[list[str]]]  # head and rows; the first column is text, the others are numbers
+Table = tuple[list[str], list[list[Cell]]]  # head and rows; the first column is text, the others are numbers
 
 LOST = "lost"
 
@@ -34,7 +35,7 @@ def accuracy(result: Result, shots: str) -> Table:
     asked = result.base_kept is not None
     if asked:
         head.append(f"base's classes: mAP50-95 (base {result.base_kept:.3f})")
-    cells = [
+    cells: list[list[Cell]] = [
         [
             name(row, best=row.to_best is None and len(rows) > 1),
             value(row.map50_95),
@@ -63,7 +64,7 @@ def cost(result: Result, shots: str) -> Table:
     rows = result.of(shots)
     saved = any(row.saved_mib is not None for row in rows)
     head = ["method", "trains", "file, MB", "s a step", "images/s", "training, min", "peak memory, MiB"]
-    cells = [
+    cells: list[list[Cell]] = [
         [
             name(row),
             f"{row.trainable_parameters:,} ({row.trainable_parameters / row.total_parameters:.1%})",
@@ -88,25 +89,14 @@ def classes(result: Result, shots: str) -> Table:
 def search(result: Result) -> Table:
     """Trials of learning rates, on val."""
     rows = [row for row in result.rows if len(row.trials) > 1]
-    cells = [
-        [
-            row.method,
-            row.shots,
-            ", ".join(
-                f"{'**' if lr == row.lr else ''}{lr:g}: {score:.4f}{'**' if lr == row.lr else ''}"
-                for lr, score in row.trials
-                if lr is not None
-            ),
-        ]
-        for row in rows
-    ]
+    cells: list[list[Cell]] = [[row.method, row.shots, _trials(row)] for row in rows]
     return ["method", "training set", "learning rate: mAP50-95 on val"], cells
 
 
 def seeds(result: Result) -> Table:
     """Every run."""
     head = ["run", "seed", "mAP50-95", "mAP50", "val mAP50-95", "best epoch", "min"]
-    cells = [
+    cells: list[list[Cell]] = [
         [
             f"{row.method}, {row.shots}",
             str(run.seed),
@@ -124,7 +114,7 @@ def seeds(result: Result) -> Table:
 
 def name(row: Row, *, best: bool = False) -> str:
     """The method's name, bold where it is the best."""
-    return f"**{row.method}**" if best else row.method
+    return Strong(row.method) if best else row.method
 
 
 def value(spread: Spread) -> str:
@@ -152,8 +142,15 @@ def training_set(shots: str, rows: Sequence[Row]) -> str:
     return f"{shots} a class ({pictures})" if shots.isdecimal() else f"{shots} ({pictures})"
 
 
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _line(cells: Sequence[Cell]) -> str:
+    return f"| {' | '.join(map(in_markdown, cells))} |"
+
+
+def _trials(row: Row) -> tuple[str, ...]:
+    """Each learning rate that was tried with its score, the chosen one bold."""
+    told = [(f"{lr:g}: {score:.4f}", lr == row.lr) for lr, score in row.trials if lr is not None]
+    parts = [part for text, chosen in told for part in (", ", Strong(text) if chosen else text)]
+    return tuple(parts[1:])
 
 
 def _class_mean(row: Row, one: str) -> str:

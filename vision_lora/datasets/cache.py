@@ -32,6 +32,7 @@ class PictureCache:
         samples: whose pictures to decode.
         imgsz: side of the squares in pixels.
         budget_gib: most memory to use for pictures; a larger set goes to the file.
+        shared: bytes of shared memory that it may take; by default what is free.
 
     Attributes:
         pictures: (n, imgsz, imgsz, 3) uint8 RGB.
@@ -40,11 +41,11 @@ class PictureCache:
         errors: why a picture could not be decoded, by index; its square is left grey.
     """
 
-    def __init__(self, samples: Sequence[Sample], imgsz: int, *, budget_gib: float) -> None:
+    def __init__(self, samples: Sequence[Sample], imgsz: int, *, budget_gib: float, shared: int | None = None) -> None:
         shape = (len(samples), imgsz, imgsz, 3)
         size = math.prod(shape)
         self._file: str | None = None
-        if size <= budget_gib * 2**30 and size < _free_shared_memory():
+        if size <= budget_gib * 2**30 and size < (free_shared_memory() if shared is None else shared):
             self.pictures = torch.empty(shape, dtype=torch.uint8).share_memory_()
         else:
             self._file = _temporary_file(self, size)
@@ -77,7 +78,7 @@ class PictureCache:
             self.pictures = _mapped(self._file, state["pictures"])
 
 
-def _free_shared_memory() -> int:
+def free_shared_memory() -> int:
     """Bytes that shared memory still takes: containers often allow 64 MiB, and writing beyond it kills the process."""
     folder = Path("/dev/shm")  # noqa: S108 (where Linux keeps shared memory; other systems have no such limit)
     return shutil.disk_usage(folder).free * 9 // 10 if folder.is_dir() else 2**63
@@ -86,8 +87,8 @@ def _free_shared_memory() -> int:
 def _temporary_file(owner: object, size: int) -> str:
     """Name of a new temporary file with room for `size` bytes, removed with `owner`."""
     handle, name = tempfile.mkstemp(prefix="vision_lora_", suffix=".pictures")
-    os.close(handle)
     weakref.finalize(owner, Path(name).unlink, missing_ok=True)
+    os.close(handle)
     free = shutil.disk_usage(Path(name).parent).free
     if size > free:
         raise DataError(

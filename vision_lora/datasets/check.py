@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from vision_lora.datasets.overlap import Overlap, clusters, find_overlaps, read_squares
 from vision_lora.datasets.sample import Dataset, Sample
 from vision_lora.datasets.split import SHARES, grouped_split
+from vision_lora.names import same
 
 Severity = Literal["error", "warning", "note"]
 
@@ -104,7 +106,11 @@ def check_dataset(dataset: Dataset, *, imgsz: int = 640, seed: int = 0) -> Repor
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _broken(dataset: Dataset, errors: dict[int, str]) -> Iterator[Finding]:
@@ -129,6 +135,13 @@ def _broken(dataset: Dataset, errors: dict[int, str]) -> Iterator[Finding]:
             f"{len(dataset.mended)} boxes reach beyond their picture and are cut: were pictures cropped later?",
             [str(problem) for problem in dataset.mended],
         )
+    groups: dict[str, list[str]] = {}
+    for note in dataset.noted:
+        groups.setdefault(f"{note.found} (expected: {note.expected})", []).append(str(note.file))
+    for told, places in groups.items():
+        yield Finding("note", "noted", f"{len(places)} times: {told}" if len(places) > 1 else told, places)
+    if any(dataset.balance.lost):
+        yield Finding("error", "lost", f"not all is accounted for, a fault of this program: {dataset.balance}")
 
 
 def _leaks(
@@ -207,6 +220,12 @@ def _classes(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(
             "warning", "unused-class", f"{len(unused)} classes have no box anywhere: remove or annotate them", unused
         )
+    alike = [f"{name!r} and {other!r}" for place, name in enumerate(names) if (other := same(name, names[:place]))]
+    if alike:
+        message = (
+            f"{len(alike)} pairs of classes differ only in case, spaces or hyphens: make one of each, if it is one"
+        )
+        yield Finding("warning", "alike-classes", message, alike)
     for split, counts in boxes.items():
         untaught = [name for name, here, taught in zip(names, counts, boxes[train], strict=True) if here and not taught]
         if untaught:
@@ -301,7 +320,8 @@ def same_labels(one: Sample, other: Sample) -> bool:
 
 def _class_in_name(stem: str, names: Sequence[str]) -> int | None:
     """The class that a file's name begins with; the longest where several fit."""
-    fitting = [name for name in names if stem.lower().startswith(name.lower())]
+    # As a word: `pitted_3` does not begin with the class `pit`.
+    fitting = [name for name in names if re.match(rf"{re.escape(name)}(?![^\W\d_])", stem, re.IGNORECASE)]
     return names.index(max(fitting, key=len)) if fitting else None
 
 

@@ -7,6 +7,7 @@ import html
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "names": list(report.dataset.names),
         "failed": report.failed,
         "splits": {row["split"]: row for row in summary(report)},
+        "balance": asdict(report.dataset.balance),
         "findings": [
             {"severity": item.severity, "kind": item.kind, "message": item.message, "where": item.where}
             for item in report.findings
@@ -130,6 +132,7 @@ def _tables(report: Report) -> Iterable[str]:
         yield f"<tr><td>{html.escape(name)}{cells}"
     yield "<tr><th>all" + "".join(f"<th>{row['pictures']}<th>{row['boxes']}" for row in rows)
     yield "<tr><td>without boxes" + "".join(f"<td>{row['without_boxes']}<td>" for row in rows) + "</table>"
+    yield f"<p>{html.escape(str(report.dataset.balance))}</p>"
 
 
 def _plots(report: Report) -> Iterable[str]:

@@ -8,11 +8,16 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from vision_lora.datasets.check import Report, file_digest, same_labels
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
+from vision_lora.images import read_image
 from vision_lora.outputs import write_text
+
+# Ultralytics goes by the ending and passes these over: a JPEG only needs another name, the others another format.
+_OTHER_ENDING = {".jfif": ".jpg", ".jpe": ".jpg", ".gif": ".png", ".pgm": ".png", ".ppm": ".png"}
 
 
 def write_fixed(report: Report, out: Path) -> list[str]:
@@ -20,6 +25,7 @@ def write_fixed(report: Report, out: Path) -> list[str]:
 
     Left out are pictures that cannot be decoded, boxes that double another one of the same class, and copies to the
     byte that carry the same boxes. Pictures that overlap across splits move, so that each group is in one split.
+    Regions to ignore (crowd, difficult) have no place in YOLO labels: they are lost, and each is told.
 
     Args:
         report: from `check_dataset`.
@@ -35,6 +41,7 @@ def write_fixed(report: Report, out: Path) -> list[str]:
         raise DataError(f"{out}: already holds something; expected a new folder for the cleaned copy")
     changes = [f"skipped: {problem}" for problem in report.dataset.problems]
     changes += [f"cut: {problem}" for problem in report.dataset.mended]
+    changes += [f"noted: {problem}" for problem in report.dataset.noted]
     dropped = _dropped(report)
     changes += dropped.values()
     doubles: dict[int, set[int]] = {}
@@ -51,6 +58,11 @@ def write_fixed(report: Report, out: Path) -> list[str]:
             split = report.proposal[index] if report.proposal else report.splits[index]
             if split != report.splits[index]:
                 changes.append(f"moved: {sample.path} from {report.splits[index]} to {split}")
+            if len(sample.ignored):
+                changes.append(
+                    f"ignored: {sample.path}: {len(sample.ignored)} regions to ignore, which YOLO labels cannot hold; "
+                    "they count as background in the copy"
+                )
             name = _free_name(sample.path, split, taken)
             _write_sample(sample, out, split, name, doubles.get(index, set()))
         _write_yaml(report, out)
@@ -73,31 +85,35 @@ def _dropped(report: Report) -> dict[int, str]:
 
 
 def _free_name(path: Path, split: str, taken: Counter[str]) -> str:
-    """The picture's own name, with a number where two folders of the source had the same one."""
+    """The picture's own name, with a number where two of the source share it, and an ending that all read."""
     key = f"{split}/{path.stem.lower()}"
     taken[key] += 1
-    return path.name if taken[key] == 1 else f"{path.stem}__{taken[key]}{path.suffix}"
+    suffix = _OTHER_ENDING.get(path.suffix.lower(), path.suffix)
+    return f"{path.stem}{suffix}" if taken[key] == 1 else f"{path.stem}__{taken[key]}{suffix}"
 
 
 def _write_sample(sample: Sample, out: Path, split: str, name: str, doubles: set[int]) -> None:
     image, label = out / "images" / split / name, (out / "labels" / split / name).with_suffix(".txt")
     for folder in (image.parent, label.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(sample.path, image)
+    if image.suffix == ".png" and sample.path.suffix.lower() in _OTHER_ENDING:
+        Image.fromarray(read_image(sample.path)).save(image)
+    else:
+        shutil.copyfile(sample.path, image)
     size = np.array([sample.width, sample.height])
     rows = []
     for index, (box, kind) in enumerate(zip(sample.boxes.astype(np.float64), sample.classes, strict=True)):
         if index not in doubles:
             cx, cy = (box[:2] + box[2:]) / 2 / size
             w, h = (box[2:] - box[:2]) / size
-            rows.append(f"{kind} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f}\n")
+            rows.append(f"{kind} {cx:.9f} {cy:.9f} {w:.9f} {h:.9f}\n")
     label.write_text("".join(rows), encoding="utf-8")
 
 
 def _write_yaml(report: Report, out: Path) -> None:
     used = set(report.proposal or report.splits)
-    lines = ["path: ."]
-    lines += [f"{split}: images/{split}" for split in ("train", "val", "test") if split in used]
+    # Without `path` everyone starts from the yaml's own folder; Ultralytics would take `.` for the working directory.
+    lines = [f"{split}: images/{split}" for split in ("train", "val", "test") if split in used]
     # JSON strings are YAML strings too, whatever stands in a class name.
     lines += ["names:", *(f"  {index}: {json.dumps(name)}" for index, name in enumerate(report.dataset.names))]
     (out / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")

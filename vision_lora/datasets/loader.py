@@ -2,70 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from vision_lora.datasets.augment import Recipe
-from vision_lora.datasets.cache import PictureCache
+from vision_lora.datasets.batch import Batch
+from vision_lora.datasets.cache import PictureCache, free_shared_memory
 from vision_lora.datasets.mix import Picture, mosaic, paste_defect
-from vision_lora.datasets.sample import Boxes, Problem, Sample
+from vision_lora.datasets.sample import Boxes, Problem, Problems, Sample
 from vision_lora.errors import DataError
 from vision_lora.images import letterbox
 
 log = logging.getLogger(__name__)
 
-
-@dataclass
-class Batch:
-    """Pictures of one size with their boxes.
-
-    Args:
-        images: (B, 3, S, S) uint8 RGB, channels last in memory.
-        targets: one row a box: index in the batch, class, x1, y1, x2, y2 in pixels of the square, (M, 6) float32.
-        scales: new pixels per old pixel, (B,) float32.
-        pads: padding left and above in pixels, (B, 2) float32.
-        indices: position in the list of samples, (B,) int64.
-    """
-
-    images: Tensor
-    targets: Tensor
-    scales: Tensor
-    pads: Tensor
-    indices: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The batch on another device."""
-        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
-
-    def resized(self, side: int) -> Batch:
-        """The batch at another side, pixels; boxes, scales and pads follow."""
-        if side == self.images.shape[-1]:
-            return self
-        ratio = side / self.images.shape[-1]
-        images = F.interpolate(self.images.float(), (side, side), mode="bilinear", antialias=True).round().byte()
-        targets = torch.cat((self.targets[:, :2], self.targets[:, 2:] * ratio), 1)
-        return Batch(images, targets, self.scales * ratio, self.pads * ratio, self.indices)
-
-    def pin_memory(self) -> Batch:
-        """The batch in page-locked memory; torch's DataLoader calls this by its name."""
-        return Batch(*(tensor.pin_memory() for tensor in self._tensors()))
-
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.images, self.targets, self.scales, self.pads, self.indices
+PATIENCE = (
+    300  # seconds that a batch may take; a worker that was lost, or waits for a disk, would be waited for for ever
+)
+PREFETCHED = 2  # batches that each worker has ready
 
 
 @dataclass(frozen=True)
@@ -75,6 +38,7 @@ class _Draw:
     epoch: int
     position: int
     index: int
+    counts: bool = True
 
 
 _Item = tuple[NDArray[np.uint8], Boxes, NDArray[np.int64], float, tuple[float, float], int]
@@ -113,8 +77,9 @@ class _Draws(Sampler[list[_Draw]]):
                 for place, index in enumerate(order[start : start + self.batch])
             ]
             process, processes = self.shard
-            # Processes step together: where a last batch is too small for all, the late ones repeat its pictures.
-            yield whole[process::processes] or whole[-1:]
+            # Processes step together: where a last batch is too small for all, the late ones go along with a picture
+            # that does not count.
+            yield whole[process::processes] or [replace(whole[-1], counts=False)]
 
 
 def class_balance(samples: Sequence[Sample]) -> NDArray[np.float64]:
@@ -160,7 +125,7 @@ class _TrainPictures(TorchDataset[_Item]):
         # A copy: some transforms work in place, and the cache is everyone's.
         image, boxes, classes = self.augment(picture.image.copy(), picture.boxes, picture.classes, rng)
         scale, (pad_x, pad_y) = float(self.cache.scales[draw.index]), self.cache.pads[draw.index].tolist()
-        return image, boxes, classes, scale, (pad_x, pad_y), draw.index
+        return image, boxes, classes, scale, (pad_x, pad_y), draw.index if draw.counts else -1
 
     def _picture(self, index: int) -> Picture:
         return Picture(self.cache.pictures[index].numpy(), self.boxes[index], self.classes[index], self.areas[index])
@@ -202,12 +167,25 @@ class TrainLoader(Batches):
 
     Attributes:
         problems: pictures that could not be decoded and are left out.
+        in_flight: bytes of shared memory that its batches take on their way here.
     """
 
-    def __init__(self, loader: DataLoader[_Item], draws: _Draws, problems: list[Problem]) -> None:
+    def __init__(self, loader: DataLoader[_Item], draws: _Draws, problems: list[Problem], in_flight: int) -> None:
         super().__init__(loader)
         self._draws = draws
         self.problems = problems
+        self.in_flight = in_flight
+
+    def pictures(self, index: int) -> int:
+        """Pictures in a batch of an epoch, over all processes."""
+        return min(self._draws.batch, self._draws.draws - index * self._draws.batch)
+
+    def whole(self) -> Batches:
+        """The same batches where several processes divide them, whole; loaded in this process."""
+        draws = copy.copy(self._draws)
+        draws.shard = (0, 1)
+        loader = DataLoader(self._loader.dataset, batch_sampler=draws, collate_fn=_collate, generator=torch.Generator())
+        return Batches(loader)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the augmentations of the next iteration."""
@@ -228,6 +206,7 @@ def train_loader(
     balanced: bool = False,
     min_draws: int = 0,
     shard: tuple[int, int] = (0, 1),
+    spare: int = 0,
 ) -> TrainLoader:
     """Decode the training pictures once and serve augmented batches of them.
 
@@ -244,20 +223,40 @@ def train_loader(
         balanced: draw pictures of rare classes more often (`class_balance`).
         min_draws: pictures in an epoch, at least; a smaller set is drawn several times, each time augmented anew.
         shard: which of how many processes this is; each batch is divided among them.
+        spare: bytes of shared memory to leave to others.
 
     Raises:
         DataError: no sample, or none can be decoded, or strict and one cannot.
     """
     if not samples:
         raise DataError("no training picture; expected at least one: check the dataset's train split")
-    cache = PictureCache(samples, imgsz, budget_gib=cache_gib)
-    problems = [Problem(samples[i].path, "", cache.errors[i], "a whole picture") for i in sorted(cache.errors)]
-    if problems and (strict or len(problems) == len(samples)):
-        raise DataError(cache.errors[min(cache.errors)])
-    if problems:
+    # Workers hand their batches over in shared memory, of which containers often have 64 MiB: what is written beyond it
+    # kills the worker.
+    in_flight = (workers * PREFETCHED + 2) * math.ceil(batch / shard[1]) * imgsz * imgsz * 3 if workers else 0
+    free = free_shared_memory() // shard[1] - spare
+    if in_flight > free:
         log.warning(
-            "%d training pictures cannot be decoded and are left out; the first: %s", len(problems), problems[0].found
+            "shared memory has %d MiB free, and batches of %d pictures from worker processes need %d: pictures are "
+            "loaded in the training process instead, more slowly; give the container more (docker run --shm-size=2g)",
+            max(0, free) >> 20,
+            batch,
+            in_flight >> 20,
         )
+        workers = in_flight = 0
+    cache = PictureCache(samples, imgsz, budget_gib=cache_gib, shared=free - in_flight)
+    undecoded = len(cache.errors)
+    for i, sample in enumerate(samples):
+        if sample.hidden:  # as background it would teach that its objects are none
+            cache.errors.setdefault(i, f"{sample.path}: to be ignored as a whole")
+    problems = [
+        Problem(samples[i].path, "", reason.removeprefix(f"{samples[i].path}: "), "a whole picture")
+        for i, reason in sorted(cache.errors.items())
+    ]
+    told = f"{len(problems)} training pictures cannot be decoded or learned from"
+    if (strict and undecoded) or len(problems) == len(samples):
+        raise Problems(found=problems).ending(told)
+    if problems:
+        log.warning("%s and are left out; the first: %s", told, problems[0])
     weights = class_balance(samples) if balanced else np.ones(len(samples))
     weights[sorted(cache.errors)] = 0
     draws = _Draws(weights, max(min_draws, round(weights.sum())), batch, seed, shard)
@@ -265,12 +264,15 @@ def train_loader(
         _TrainPictures(samples, cache, recipe, seed),
         batch_sampler=draws,
         num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
+        timeout=PATIENCE if workers else 0,
         collate_fn=_collate,
         worker_init_fn=_quiet_worker,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # for its workers' seeds: none of the run's own random numbers is taken
         pin_memory=pin_memory,
     )
-    return TrainLoader(loader, draws, problems)
+    return TrainLoader(loader, draws, problems, in_flight)
 
 
 def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: int = 0) -> Batches:
@@ -287,7 +289,12 @@ def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: i
     """
     return Batches(
         DataLoader(
-            _EvalPictures(samples, imgsz), batch, num_workers=workers, collate_fn=_collate, worker_init_fn=_quiet_worker
+            _EvalPictures(samples, imgsz),
+            batch,
+            num_workers=workers,
+            collate_fn=_collate,
+            worker_init_fn=_quiet_worker,
+            generator=torch.Generator(),
         )
     )
 

@@ -9,16 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_lora.datasets.coco import read_coco
+from vision_lora.datasets.json_file import note_unlisted, read_json
+from vision_lora.datasets.paths import A_PICTURE, Roots, is_there, not_needed, picture_size, walk
 from vision_lora.datasets.sample import Dataset, Problems, Sample
 from vision_lora.datasets.voc import find_voc, read_voc
-from vision_lora.datasets.yolo import read_yaml
+from vision_lora.datasets.yolo import find_bare, read_bare, read_yaml
 from vision_lora.errors import DataError
-from vision_lora.images import IMAGE_SUFFIXES, image_size
+from vision_lora.images import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-_EXPECTED = "expected a data.yaml, a COCO .json, or a folder that holds one of them or Pascal VOC's .xml files"
+_EXPECTED = (
+    "expected a data.yaml, a JSON of COCO or Label Studio, or a folder that holds one of them, Pascal VOC's .xml "
+    "files, or `images`, `labels` and classes.txt"
+)
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+_SPLITS |= {"test": "test", "testing": "test"}
 _YAMLS = ("data.yaml", "defects.yaml", "dataset.yaml", "data.yml")
 
 
@@ -26,8 +32,9 @@ def open_dataset(path: Path | str, *, strict: bool = False) -> Dataset:
     """Open a dataset, whatever its format.
 
     Args:
-        path: a YOLO `data.yaml` (its splits may also name COCO JSON files), a COCO JSON, or a folder with one of them,
-            with several COCO JSON files whose names tell the split, or with Pascal VOC annotations.
+        path: a YOLO `data.yaml` (its splits may also name JSON files), a JSON of COCO's or Label Studio's, or a folder
+            with one of them, with several JSON files whose names tell the split, with Pascal VOC annotations, or with
+            `images`, `labels` and `classes.txt`.
         strict: stop at the first broken annotation or picture instead of skipping it.
 
     Returns:
@@ -42,7 +49,7 @@ def open_dataset(path: Path | str, *, strict: bool = False) -> Dataset:
         ('crazing', 1260)
     """
     path = Path(path)
-    if not path.exists():
+    if not is_there(path):
         raise DataError(f"{path}: no such file or folder; {_EXPECTED}")
     dataset = _reader(path)(Problems(strict))
     if dataset.problems:
@@ -52,11 +59,13 @@ def open_dataset(path: Path | str, *, strict: bool = False) -> Dataset:
             len(dataset.problems),
             dataset.problems[0],
         )
+    if dataset.balance.files.get("left out") or any(dataset.balance.lost):
+        log.warning("%s: not everything is used (`check` tells all): %s", path, dataset.balance)
     return dataset
 
 
 def open_pictures(folder: Path | str) -> list[Sample]:
-    """All pictures in a folder and its subfolders, without labels; broken ones are left to the loader.
+    """All pictures in a folder and its subfolders, without labels; broken ones are left out and counted in the log.
 
     Raises:
         DataError: no such folder, or no picture that can be read in it.
@@ -64,29 +73,39 @@ def open_pictures(folder: Path | str) -> list[Sample]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected one with pictures")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    samples = []
-    for file in files:
-        width, height = image_size(file)
-        samples.append(Sample(file, width, height, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)))
+    problems, samples, roots = Problems(), [], Roots(folder)
+    for file in walk(folder, problems):
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            size = picture_size(file, roots)
+            if isinstance(size, str):
+                problems.add(file, "", size, A_PICTURE)
+            else:
+                samples.append(Sample(file, *size, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)))
     if not samples:
-        raise DataError(f"{folder}: no picture in it; expected files such as .jpg or .png")
+        raise problems.ending(f"{folder}: no picture in it that can be read, such as a .jpg or a .png")
+    if problems.found:
+        log.warning("%s: skipped %d pictures; the first: %s", folder, len(problems.found), problems.found[0])
     return samples
 
 
 def _reader(path: Path) -> Callable[[Problems], Dataset]:
     """How to read what `path` holds."""
     if path.is_dir():
+        yamls = {file.name.lower(): file for file in _files(path, ".yaml", ".yml")}
         for name in _YAMLS:
-            if (path / name).is_file():
-                return lambda problems: read_yaml(path / name, problems)
+            if name in yamls:
+                return lambda problems: read_yaml(yamls[name], problems)
         jsons = _json_splits(path)
         if jsons:
             return lambda problems: _read_jsons(path, jsons, problems)
         splits = find_voc(path)
         if splits:
             return lambda problems: read_voc(path, splits, problems)
-        raise DataError(f"{path}: nothing recognised in this folder; {_EXPECTED}")
+        listed = find_bare(path)
+        if listed:
+            return lambda problems: read_bare(path, listed, problems)
+        there = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
+        raise DataError(f"{path}: nothing recognised in this folder (it holds {there}); {_EXPECTED}")
     if path.suffix.lower() in (".yaml", ".yml"):
         return lambda problems: read_yaml(path, problems)
     if path.suffix.lower() == ".json":
@@ -94,18 +113,25 @@ def _reader(path: Path) -> Callable[[Problems], Dataset]:
     raise DataError(f"{path}: a {path.suffix or 'nameless'} file; {_EXPECTED}")
 
 
+def _files(folder: Path, *endings: str) -> list[Path]:
+    """Files of a folder with one of the endings, in whatever case; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in endings)
+
+
 def _json_splits(folder: Path) -> dict[str, Path]:
-    """COCO JSON files by the split that their name, or else their folder's, tells; `train` where none does.
+    """JSON files by the split that their name, or else their folder's, tells; `train` where none does.
 
     Raises:
         DataError: two files for one split.
     """
-    files = [*folder.glob("*.json"), *folder.glob("annotations/*.json")]
-    files += [file for name in ("train", "val", "valid", "test") for file in folder.glob(f"{name}/*.json")]
+    homes = [folder, *(folder / name for name in ("annotations", "train", "val", "valid", "test"))]
     found: dict[str, Path] = {}
-    for file in sorted(files):
-        told = re.search(r"train|val|test", file.stem.lower()) or re.search(r"train|val|test", file.parent.name.lower())
-        split = told.group() if told else "train"
+    for file in sorted(file for home in homes for file in _files(home, ".json") if not not_needed(file.name)):
+        texts = [file.stem] if file.parent == folder else [file.stem, file.parent.name]
+        told = [_SPLITS[word] for text in texts for word in _words(text) if word in _SPLITS]
+        split = told[0] if told else "train"
         if split in found:
             raise DataError(
                 f"{folder}: {found[split].name} and {file.name} are both `{split}`; expected one .json a split"
@@ -114,12 +140,19 @@ def _json_splits(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _words(text: str) -> list[str]:
+    """The words of a file's name: `instances_train2017` tells of a train split, `latest` of none."""
+    return re.findall(r"[a-z]+", text.lower())
+
+
 def _read_jsons(source: Path, files: dict[str, Path], problems: Problems) -> Dataset:
-    """COCO JSON files of one dataset; the first one names the classes."""
+    """JSON files of one dataset; the first one names the classes."""
     names: tuple[str, ...] | None = None
     splits: dict[str, list[Sample]] = {}
     for split in sorted(files, key=["train", "val", "test"].index):
-        names, splits[split] = read_coco(files[split], problems, names=names)
+        before = len(problems.found)
+        names, splits[split] = read_json(files[split], problems, names=names)
         if not splits[split]:
-            raise DataError(f"{files[split]}: no usable picture; expected at least one")
-    return Dataset(source, names or (), splits, problems.found, problems.mended)
+            raise problems.ending(f"{files[split]}: no usable picture", before)
+    note_unlisted([sample for split in splits.values() for sample in split], problems)
+    return problems.dataset(source, names or (), splits)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vision_lora.datasets.sample import Problems
 from vision_lora.errors import DataError
+from vision_lora.files import irregular
 from vision_lora.images import IMAGE_SUFFIXES, image_size, is_cut_off, read_image
+
+# What systems, network stores and labelling tools leave beside data. Their folders hold copies: thumbnails of pictures.
+_NOT_NEEDED = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "classes.txt", "notes.json"})
+LABEL_SUFFIXES = frozenset({".txt", ".xml"})
+A_PICTURE = "a whole picture in the dataset's folder (it is skipped)"
 
 
 class Roots:
@@ -52,34 +59,71 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def image_files(folder: Path, roots: Roots, problems: Problems) -> Iterator[Path]:
-    """Pictures in a folder and below, sorted by path; links that leave the roots are problems, not pictures."""
-    for here, folders, files in os.walk(folder):
+def walk(folder: Path, problems: Problems) -> Iterator[Path]:
+    """Files in a folder and below that may be data, sorted by path; every file is taken note of.
+
+    What is plainly no data is only counted, a file that was settled before is not given again, and links to folders are
+    problems.
+    """
+
+    def unreadable(error: OSError) -> None:
+        problems.add(Path(error.filename), "", f"cannot be read ({error.strerror})", "a folder that may be read")
+
+    for here, folders, files in os.walk(folder, onerror=unreadable):
         folders.sort()
         for name in list(folders):
-            if os.path.islink(os.path.join(here, name)):
+            path = Path(here, name)
+            if not_needed(name):
+                folders.remove(name)
+            elif os.path.islink(path):
                 folders.remove(name)  # os.walk would not follow it either; never silently
-                problems.add(Path(here, name), "", "a link to a folder", "a folder: links are not followed")
+                if problems.ledger.fate(path) is None:
+                    problems.add(path, "", "a link to a folder", "a folder: links are not followed")
+            elif path.suffix.lower() in LABEL_SUFFIXES | IMAGE_SUFFIXES and problems.ledger.fate(path) is None:
+                problems.add(path, "", "a folder named like a file", "a file")
         for name in sorted(files):
-            path = os.path.join(here, name)
-            if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
-                continue
-            if os.path.islink(path) and not roots.holds(path):
-                problems.add(
-                    Path(path), "", f"a link to {os.path.realpath(path)}", "a file inside the dataset's folder"
-                )
-                continue
-            yield Path(path)
+            path = Path(here, name)
+            problems.ledger.see(path)
+            if not_needed(name):
+                problems.ledger.settle(path, "not needed")
+            elif problems.ledger.fate(path) is None:
+                yield path
 
 
-def readable_size(path: Path, problems: Problems) -> tuple[int, int] | None:
-    """Size of a picture in pixels, or None and a problem where it cannot be used."""
+def not_needed(name: str) -> bool:
+    """Whether a file or folder is plainly no data, by its name: hidden, or what tools and systems leave behind."""
+    name = name.lower()
+    suffix = os.path.splitext(name)[1]
+    return (
+        name.startswith(".")  # .DS_Store, .git, and macOS's own halves of pictures, ._1.jpg
+        or name in _NOT_NEEDED
+        or suffix in (".cache", ".yaml", ".yml")
+        or (name.partition(".")[0] in ("readme", "license") and suffix in ("", ".md", ".txt"))
+    )
+
+
+def picture_size(path: Path, roots: Roots) -> tuple[int, int] | str:
+    """Size of a picture in pixels; or, where it cannot be used, what was found, in words for a `Problem`."""
+    if os.path.islink(path) and not roots.holds(path):
+        return f"a link to {os.path.realpath(path)}, which leaves the dataset's folder"
+    found = irregular(path)
+    if found:
+        return "no such picture" if found == "no such file" else found
     try:
         size = image_size(path)
         if is_cut_off(path):
             read_image(path)
         return size
     except DataError as error:
-        found = str(error).removeprefix(f"{path}: ")
-        problems.add(path, "", found, "a whole picture (it is skipped)")
+        return str(error).removeprefix(f"{path}: ")
+
+
+def other_size(stated: tuple[Any, Any], size: tuple[int, int], file: Path) -> tuple[str, str] | None:
+    """Where an annotation states another size than its picture has: what was found, and what was expected.
+
+    Such boxes were drawn on another picture: on a larger one, or on one that lay on its side.
+    """
+    if stated == size:
         return None
+    upright = " (upright)" if stated == size[::-1] else ""
+    return f"size {stated[0]} x {stated[1]}", f"{size[0]} x {size[1]}{upright}, as in {file}"

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.datasets.augment import Recipe
+from vision_lora.datasets.batch import Batch
 from vision_lora.datasets.check_report import draw_boxes
-from vision_lora.datasets.loader import Batch, eval_loader, train_loader
+from vision_lora.datasets.loader import eval_loader, train_loader
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import OutputError
 from vision_lora.images import write_picture

@@ -1,4 +1,4 @@
-"""YAML from strangers: no tags, no aliases, no surprises of size or depth."""
+"""YAML from strangers: no tags, no aliases, no surprises of size or depth; class names are text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,27 @@ from typing import Any
 import yaml
 
 from vision_lora.errors import DataError
+from vision_lora.plain_yaml import PlainLoader, as_text
 
 MAX_BYTES = 500_000  # a thousand classes take 30,000; parsing more is only slow
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases: they are how a few lines become a billion (and dataset files need none)."""
+class _StrangersLoader(PlainLoader):
+    """Plain YAML without aliases: they are how a few lines become a billion (and dataset files need none)."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.YAMLError(f"line {mark.line + 1}: an alias (*name), which is refused here: write the value out")
         return super().compose_node(parent, index)
+
+    def compose_document(self) -> yaml.Node | None:
+        document = super().compose_document()
+        if isinstance(document, yaml.MappingNode):
+            for key, value in document.value:
+                if key.value == "names":
+                    as_text(value)
+        return document
 
 
 def load_mapping(path: Path) -> dict[str, Any]:
@@ -29,16 +38,17 @@ def load_mapping(path: Path) -> dict[str, Any]:
         path: the file, at most `MAX_BYTES` long.
 
     Returns:
-        The mapping; keys as YAML read them.
+        The mapping. Keys are text, and so is everything in `names`: the text that stands there.
 
     Raises:
-        DataError: missing, too large, not UTF-8, not YAML, tagged, aliased, nested too deep, or no mapping.
+        DataError: missing, too large, not UTF-8, not YAML, tagged, aliased, nested too deep, with a key twice, or no
+            mapping.
     """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise DataError(f"{path}: {size:,} bytes of YAML; expected at most {MAX_BYTES:,}")
-        value = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
+        value = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrangersLoader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

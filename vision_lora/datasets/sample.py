@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_lora.datasets.balance import Balance, Ledger
 from vision_lora.errors import DataError
 from vision_lora.images import read_image
+from vision_lora.names import suggestion
 
 Boxes = NDArray[np.float32]
 Classes = NDArray[np.int64]
@@ -32,8 +34,13 @@ class Sample:
         classes: index into the dataset's names, (n,) int64.
         ignored: regions that hold objects without a box each (crowd, ignore, difficult): neither defect nor background,
             corners as in `boxes`, (m, 4) float32.
+        ignored_classes: what each of those regions holds; for the other classes it is background, (m,) int64.
         window: x1, y1, x2, y2 of the part of the file's picture that this sample is, a tile; None for all of it. Boxes,
             width and height are the part's.
+        areas: how large each object is by its outline, square pixels, (n,) float64; None where only boxes are known.
+
+    Raises:
+        ValueError: boxes and classes, regions and theirs, or boxes and areas differ in number.
     """
 
     path: Path
@@ -42,7 +49,21 @@ class Sample:
     boxes: Boxes
     classes: Classes
     ignored: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    ignored_classes: Classes = field(default_factory=lambda: np.zeros(0, np.int64))
     window: tuple[int, int, int, int] | None = None
+    areas: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        areas = self.boxes if self.areas is None else self.areas
+        for boxes, values in ((self.boxes, self.classes), (self.ignored, self.ignored_classes), (self.boxes, areas)):
+            if len(boxes) != len(values):
+                raise ValueError(f"{self.path}: {len(boxes)} boxes, {len(values)} classes or areas; expected one a box")
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it is to be ignored as a whole: objects are somewhere in it, and no box says where."""
+        whole = (0, 0, self.width, self.height)
+        return not len(self.boxes) and bool((self.ignored == whole).all(1).any())
 
     def read(self) -> NDArray[np.uint8]:
         """The picture, (height, width, 3) uint8 RGB.
@@ -65,36 +86,99 @@ class Problem:
         where: place within the file (`line 3`, `annotation 17`), empty for the file as a whole.
         found: what was found.
         expected: what was expected instead.
+        boxes: how many boxes are skipped with it.
     """
 
     file: Path
     where: str
     found: str
     expected: str
+    boxes: int = 0
 
     def __str__(self) -> str:
         place = f"{self.file}, {self.where}" if self.where else str(self.file)
-        return f"{place}: {self.found}; expected {self.expected}"
+        more = f" (with {self.boxes} boxes)" if self.boxes > 1 else ""
+        return f"{place}: {self.found}{more}; expected {self.expected}"
 
 
 @dataclass
 class Problems:
-    """Collects what was wrong: `found` was skipped, `mended` was kept. Strict, the first thing skipped is raised."""
+    """Collects what was wrong, and keeps the ledger of all files and boxes.
+
+    Strict, the first thing skipped is raised.
+
+    Attributes:
+        found: what was skipped.
+        mended: what was kept after a change.
+        noted: what is no mistake by itself but should be known, such as files that nothing names.
+        ledger: what became of every file.
+    """
 
     strict: bool = False
     found: list[Problem] = field(default_factory=list)
     mended: list[Problem] = field(default_factory=list)
+    noted: list[Problem] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
 
-    def add(self, file: Path, where: str, found: str, expected: str) -> None:
+    def add(
+        self, file: Path, where: str, found: str, expected: str, *, boxes: int = 0, files: Iterable[Path | str] = ()
+    ) -> None:
         """Record one thing that is skipped.
+
+        Args:
+            file: where it stands; skipped itself where `where` is empty.
+            where: place within the file.
+            found: what was found.
+            expected: what was expected instead.
+            boxes: how many boxes are skipped with it.
+            files: further files that are skipped with it.
 
         Raises:
             DataError: strict, so the first problem ends the reading.
         """
-        problem = Problem(file, where, found, expected)
+        problem = Problem(file, where, found, expected, boxes)
         if self.strict:
             raise DataError(str(problem))
         self.found.append(problem)
+        for skipped in (*files, *(() if where else (file,))):
+            self.ledger.settle(skipped, "skipped")
+
+    def leave(self, file: Path, found: str, expected: str) -> None:
+        """Record a file that the dataset does not name, so that it is left out."""
+        self.noted.append(Problem(file, "", found, expected))
+        self.ledger.settle(file, "left out")
+
+    def leave_together(self, folder: Path, files: Sequence[Path], found: str, expected: str) -> None:
+        """Record pictures of a folder that the dataset does not name, in one line."""
+        if files:
+            self.noted.append(Problem(folder, "", f"{len(files)} pictures {found}", expected))
+        for file in files:
+            self.ledger.settle(file, "left out")
+
+    def ending(self, text: str, since: int = 0) -> DataError:
+        """The error for a run that ends because nothing is left: with the first reason, and how many there are.
+
+        Args:
+            text: what is empty.
+            since: number of problems there were when the reading of it began: older ones are not its reasons.
+        """
+        reasons = self.found[since:] or self.noted
+        told = f" ({len(reasons)} reasons, the first: {reasons[0]})" if reasons else ""
+        return DataError(f"{text}; expected at least one{told}")
+
+    def dataset(self, source: Path, names: Sequence[str], splits: dict[str, list[Sample]]) -> Dataset:
+        """Close the ledger over what was read."""
+        everything = [sample for samples in splits.values() for sample in samples]
+        for sample in everything:
+            self.ledger.settle(sample.path, "used")
+        balance = self.ledger.balance(
+            {
+                "used": sum(len(sample.boxes) for sample in everything),
+                "ignored": sum(len(sample.ignored) for sample in everything),
+                "skipped": sum(problem.boxes for problem in self.found),
+            }
+        )
+        return Dataset(source, tuple(names), splits, self.found, self.mended, self.noted, balance)
 
     def usable(self, box: Box, size: tuple[int, int], file: Path, where: str, expected: str) -> Box | None:
         """A box cut to its picture; None and a problem where nothing usable is left of it.
@@ -108,7 +192,7 @@ class Problems:
         """
         clipped = _clip(box, size)
         if isinstance(clipped, str):
-            self.add(file, where, clipped, expected)
+            self.add(file, where, clipped, expected, boxes=1)
             return None
         beyond = max(abs(old - new) for old, new in zip(box, clipped, strict=True))
         if beyond > 1:  # less is rounding
@@ -126,6 +210,8 @@ class Dataset:
         splits: samples per split (`train`, `val`, `test`), in the order of the source.
         problems: annotations and pictures that were skipped.
         mended: annotations that were kept after a change (cut to the picture).
+        noted: no mistakes, but worth knowing: files that were left out, pictures without labels.
+        balance: what became of every file and box that was found.
     """
 
     source: Path
@@ -133,6 +219,8 @@ class Dataset:
     splits: dict[str, list[Sample]]
     problems: list[Problem]
     mended: list[Problem] = field(default_factory=list)
+    noted: list[Problem] = field(default_factory=list)
+    balance: Balance = field(default_factory=Balance)
 
     def only(self, names: Sequence[str]) -> Dataset:
         """The same pictures with some of the classes, in the dataset's order; objects of the others are background.
@@ -148,17 +236,22 @@ class Dataset:
         """
         unknown = [name for name in names if name not in self.names]
         if unknown or not names:
-            raise DataError(
-                f"{self.source}: no class {unknown[0] if unknown else '(nothing)'!r}; expected some of "
-                f"{', '.join(self.names)}"
-            )
+            told = suggestion(unknown[0], self.names) if unknown else "(nothing)"
+            raise DataError(f"{self.source}: no class {told}; expected some of {', '.join(self.names)}")
         kept = [index for index, name in enumerate(self.names) if name in names]
         place = np.full(len(self.names), -1)
         place[kept] = np.arange(len(kept))
 
         def cut(sample: Sample) -> Sample:
-            classes = place[sample.classes]
-            return replace(sample, boxes=sample.boxes[classes >= 0], classes=classes[classes >= 0])
+            classes, regions = place[sample.classes], place[sample.ignored_classes]
+            return replace(
+                sample,
+                boxes=sample.boxes[classes >= 0],
+                classes=classes[classes >= 0],
+                ignored=sample.ignored[regions >= 0],
+                ignored_classes=regions[regions >= 0],
+                areas=None if sample.areas is None else sample.areas[classes >= 0],
+            )
 
         splits = {split: [cut(sample) for sample in samples] for split, samples in self.splits.items()}
         return replace(self, names=tuple(self.names[index] for index in kept), splits=splits)

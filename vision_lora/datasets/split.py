@@ -85,7 +85,8 @@ def split_dataset(dataset: Dataset, shares: dict[str, float] | None = None, *, s
         raise DataError(f"{dataset.source}: {len(samples)} pictures; expected at least {len(shares)} to split")
     squares, errors = read_squares([sample.path for sample in samples])
     if errors:
-        raise DataError(errors[min(errors)])
+        told = f"{dataset.source}: {len(errors)} of {len(samples)} pictures to split cannot be decoded"
+        raise DataError(f"{told}; mend or remove them, with check --fix for instance; the first: {errors[min(errors)]}")
     groups = clusters(len(samples), [(pair.first, pair.second) for pair in find_overlaps(squares)])
     chosen = grouped_split(samples, groups, shares, seed=seed)
     splits = {name: [s for s, split in zip(samples, chosen, strict=True) if split == name] for name in shares}

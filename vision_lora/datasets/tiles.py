@@ -82,8 +82,8 @@ def cut_tiles(samples: Sequence[Sample], tile: int, overlap: float, *, min_visib
         for window in tile_windows(sample.width, sample.height, tile, overlap):
             x1, y1, x2, y2 = window
             boxes, kept = cut_boxes(sample.boxes, window, min_visibility)
-            slivers, _ = cut_boxes(sample.boxes[~kept], window, 0.0)
-            ignored, _ = cut_boxes(sample.ignored, window, 0.0)
+            slivers, rest = cut_boxes(sample.boxes[~kept], window, 0.0)
+            ignored, shown = cut_boxes(sample.ignored, window, 0.0)
             corner = np.array([x1, y1, x1, y1], np.float32)
             tiles.append(
                 replace(
@@ -93,7 +93,9 @@ def cut_tiles(samples: Sequence[Sample], tile: int, overlap: float, *, min_visib
                     boxes=boxes - corner,
                     classes=sample.classes[kept],
                     ignored=np.concatenate([ignored, slivers]) - corner,
+                    ignored_classes=np.concatenate([sample.ignored_classes[shown], sample.classes[~kept][rest]]),
                     window=window,
+                    areas=None,  # a part's is not told
                 )
             )
     return tiles

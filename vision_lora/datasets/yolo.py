@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from vision_lora.datasets.coco import read_coco
-from vision_lora.datasets.paths import Roots, image_files, is_there, readable_size
+from vision_lora.datasets.class_names import class_names
+from vision_lora.datasets.json_file import note_unlisted, read_json
+from vision_lora.datasets.labels import Labels, label_path, leftovers, unnamed_folders
+from vision_lora.datasets.paths import Roots, is_there, walk
 from vision_lora.datasets.safe_yaml import load_mapping
-from vision_lora.datasets.sample import Box, Dataset, Problems, Sample, as_boxes
+from vision_lora.datasets.sample import Dataset, Problems, Sample
 from vision_lora.errors import DataError
+from vision_lora.files import INDEX_BYTES, LABEL_BYTES, irregular, read_text
+from vision_lora.images import IMAGE_SUFFIXES
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # key in the yaml -> our name
-
-_COLUMNS = "`class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` for a polygon"
 
 
 def read_yaml(path: Path, problems: Problems) -> Dataset:
@@ -29,26 +30,63 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
     Raises:
         DataError: no names, no split, a split that does not exist, is empty or leaves the dataset's folder.
     """
+    if found := irregular(path):
+        raise DataError(f"{path}: {found}; expected a YAML file")
     config = load_mapping(path)
-    names = parse_names(config["names"], path) if "names" in config else None
+    names = parse_names(config["names"], path, problems) if "names" in config else None
     base = config.get("path") or "."
     if not isinstance(base, str):
         raise DataError(f"{path}: `path` is {base!r}; expected one folder (a split may list several)")
     root = Path(os.path.normpath(path.parent / base))
     if not (is_there(root) and root.is_dir()):
         raise DataError(f"{path}: `path` names {root}, which is no folder; expected one relative to the yaml's own")
-    reader = _SplitReader(path, Roots(root), names, problems)
-    splits = {_SPLITS[key]: reader.read(key, config[key]) for key in _SPLITS if config.get(key)}
-    if not splits:
+    entries = {key: config[key] for key in _SPLITS if config.get(key)}
+    if not entries:
         raise DataError(f"{path}: no split; expected at least one of `train:`, `val:`, `test:` with a folder or a list")
-    return Dataset(path, reader.names, splits, problems.found, problems.mended)
+    reader = _SplitReader(path, Roots(root), names, _keypoint_columns(config.get("kpt_shape"), path), problems)
+    return reader.dataset(entries)
 
 
-def parse_names(value: Any, source: Path) -> tuple[str, ...]:
+def find_bare(folder: Path) -> Path | None:
+    """The file that names the classes of `images` and `labels` where no yaml does, as Label Studio exports them."""
+    if not ((folder / "images").is_dir() and (folder / "labels").is_dir()):
+        return None
+    return next((folder / name for name in ("classes.txt", "notes.json") if (folder / name).is_file()), None)
+
+
+def read_bare(folder: Path, listed: Path, problems: Problems) -> Dataset:
+    """Read `images` and `labels` whose classes stand in `classes.txt` or `notes.json`; all is `train`, or its folders.
+
+    Raises:
+        DataError: no names, or a split that is empty.
+    """
+    text = read_text(listed, LABEL_BYTES)
+    if listed.suffix == ".json":
+        try:
+            names = [row["name"] for row in sorted(json.loads(text)["categories"], key=lambda row: row["id"])]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise DataError(f"{listed}: no names; expected `categories` with `id` and `name`") from None
+    else:
+        names = [line.strip() for line in text.split("\n") if line.strip()]
+    entries = {key: f"images/{key}" for key in _SPLITS if (folder / "images" / key).is_dir()}
+    reader = _SplitReader(listed, Roots(folder), parse_names(names, listed, problems), 0, problems)
+    return reader.dataset(entries or {"train": "images"})
+
+
+def _keypoint_columns(shape: Any, source: Path) -> int:
+    """Columns of key points behind each box, from a pose dataset's `kpt_shape`; 0 where there is none."""
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or [type(n) for n in shape] != [int, int] or shape[0] < 1 or shape[1] not in (2, 3):
+        raise DataError(f"{source}: `kpt_shape` is {shape!r}; expected [number of key points, 2 or 3]")
+    return int(shape[0] * shape[1])
+
+
+def parse_names(value: Any, source: Path, problems: Problems) -> tuple[str, ...]:
     """Class names from a list or from a map of 0..N-1 to name.
 
     Raises:
-        DataError: missing, empty, with gaps, or with a name twice.
+        DataError: missing, with gaps, or with a name that is none, see `class_names`.
     """
     if isinstance(value, dict):
         try:
@@ -64,48 +102,7 @@ def parse_names(value: Any, source: Path) -> tuple[str, ...]:
         value = [numbered[index] for index in range(len(numbered))]
     if not isinstance(value, list) or not value:
         raise DataError(f"{source}: no `names`; expected a list of class names such as `names: [scratch, dent]`")
-    if any(isinstance(name, (dict, list)) or name is None for name in value):
-        raise DataError(f"{source}: `names` holds something that is no name; expected a list of class names")
-    names = tuple(str(name) for name in value)
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{source}: class name {twice!r} stands twice in `names`; expected each once")
-    return names
-
-
-def label_path(image: Path) -> Path:
-    """Where a picture's labels are: the last folder named `images` becomes `labels` (Ultralytics' rule)."""
-    # The separator in front lets a relative path begin with `images`.
-    before, found, after = f"{os.sep}{image}".rpartition(f"{os.sep}images{os.sep}")
-    return Path(f"{before}{os.sep}labels{os.sep}{after}"[1:] if found else image).with_suffix(".txt")
-
-
-def read_images(
-    images: list[Path], names: tuple[str, ...], roots: Roots, problems: Problems, source: Path
-) -> list[Sample]:
-    """Samples of pictures whose labels lie in YOLO files; a picture without a label file is a negative.
-
-    Raises:
-        DataError: none of the pictures has a label file.
-    """
-    samples, labelled = [], 0
-    for image in images:
-        size = readable_size(image, problems)
-        if size is None:
-            continue
-        labels = label_path(image)
-        if labels.is_file():
-            labelled += 1
-            if labels.is_symlink() and not roots.holds(labels):
-                problems.add(labels, "", "a link that leaves the dataset's folder", "a file inside it")
-                continue
-        samples.append(_read_labels(image, labels, size, len(names), problems))
-    if samples and not labelled:
-        raise DataError(
-            f"{source}: none of the {len(samples)} pictures has a label file; "
-            f"expected for example {label_path(images[0])}"
-        )
-    return samples
+    return class_names(value, source, problems)
 
 
 class _SplitReader:
@@ -115,14 +112,35 @@ class _SplitReader:
         source: the yaml, for messages.
         roots: the folders that the dataset may use.
         names: class names, if the yaml has any.
+        keypoints: columns of key points behind each box.
         problems: takes what is skipped.
     """
 
-    def __init__(self, source: Path, roots: Roots, names: tuple[str, ...] | None, problems: Problems) -> None:
+    def __init__(
+        self, source: Path, roots: Roots, names: tuple[str, ...] | None, keypoints: int, problems: Problems
+    ) -> None:
         self._source = source
         self._roots = roots
         self._names = names
+        self._labels = Labels(roots, keypoints, problems)
         self._problems = problems
+        self._folders: list[Path] = []  # those of the splits
+        self._from_json: list[Sample] = []
+        self._lists = False
+
+    def dataset(self, entries: dict[str, Any]) -> Dataset:
+        """Everything that the entries of the splits name, and what lies beside it.
+
+        Raises:
+            DataError: no names, or a split that does not exist, is empty or leaves the dataset's folder.
+        """
+        if {"val", "valid"} <= entries.keys() and entries["val"] != entries["valid"]:
+            raise DataError(f"{self._source}: both `val` and `valid`; expected one of them")
+        splits = {_SPLITS[key]: self._read(key, entry) for key, entry in entries.items()}
+        if self._folders and not (self._lists or self._from_json):  # a list leaves pictures out on purpose
+            unnamed_folders(self._folders, self._roots, self._problems)
+        note_unlisted(self._from_json, self._problems)
+        return self._problems.dataset(self._source, self.names, splits)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -137,10 +155,12 @@ class _SplitReader:
             )
         return self._names
 
-    def read(self, split: str, entry: Any) -> list[Sample]:
+    def _read(self, split: str, entry: Any) -> list[Sample]:
         """Samples of a split: a folder, a list, a COCO JSON, a mapping of `json` and `images`, or several of those."""
         samples: list[Sample] = []
         images: list[Path] = []
+        folders: list[Path] = []
+        before = len(self._problems.found)
         for part in entry if isinstance(entry, list) else [entry]:
             folder = None
             if isinstance(part, dict) and set(part) == {"json", "images"}:
@@ -148,18 +168,30 @@ class _SplitReader:
                 part = part["json"]
             path = self._locate(split, part)
             if path.suffix.lower() == ".json":
-                self._names, found = read_coco(
+                self._names, found = read_json(
                     path, self._problems, names=self._names, folder=folder, roots=self._roots
                 )
                 samples += found
+                self._from_json += found
             elif path.is_dir():
-                images += image_files(path, self._roots, self._problems)
+                images += [file for file in walk(path, self._problems) if file.suffix.lower() in IMAGE_SUFFIXES]
+                folders.append(path)
             else:
                 images += _read_list(path, self._roots, self._problems)
-        if images:
-            samples += read_images(images, self.names, self._roots, self._problems, self._source)
+                self._lists = True
+        read, labelled = self._labels.read(images, len(self.names)) if images else ([], 0)
+        for folder in folders:
+            leftovers(folder, self._problems)
+        self._folders += folders
+        samples += read
         if not samples:
-            raise DataError(f"{self._source}: split `{split}` ({entry}) has no usable picture; expected at least one")
+            raise self._problems.ending(f"{self._source}: split `{split}` ({entry}) has no usable picture", before)
+        if read and not labelled:
+            raise self._problems.ending(
+                f"{self._source}: none of the {len(images)} pictures has a label file "
+                f"(for example {label_path(images[0])})",
+                before,
+            )
         return samples
 
     def _locate(self, split: str, text: Any) -> Path:
@@ -183,65 +215,18 @@ class _SplitReader:
 
 def _read_list(path: Path, roots: Roots, problems: Problems) -> list[Path]:
     """Pictures of a `.txt` list: one a line, `./` relative to the list's folder, others to the dataset's."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file; expected a list with one picture a line") from None
     images = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, INDEX_BYTES).splitlines(), start=1):
         text = line.strip()
         if not text:
             continue
         base = path.parent if text.startswith("./") else roots.first
         image = Path(os.path.normpath(base / text))
         if "\0" in text or not roots.holds(image):
-            problems.add(path, f"line {number}", f"{text!r}, which leaves the dataset's folder", "a picture inside it")
+            where = f"line {number}"
+            problems.ledger.see(f"{path}, {where}")
+            found = f"{text!r}, which leaves the dataset's folder"
+            problems.add(path, where, found, "a picture inside it", files=[f"{path}, {where}"])
         else:
             images.append(image)
     return images
-
-
-def _read_labels(image: Path, labels: Path, size: tuple[int, int], classes: int, problems: Problems) -> Sample:
-    boxes, ids = [], []
-    expected = f"a class of 0 to {classes - 1} and {_COLUMNS}, relative to the picture's size (0 to 1)"
-    try:
-        lines = labels.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        lines = []
-    except UnicodeDecodeError:
-        lines = []
-        problems.add(labels, "", "bytes that are no text", f"lines of {_COLUMNS}")
-    for number, line in enumerate(lines, start=1):
-        columns = line.split()
-        if not columns:
-            continue
-        row = _parse_row(columns, size, classes)
-        if isinstance(row, str):
-            problems.add(labels, f"line {number}", row, expected)
-            continue
-        box = problems.usable(row[1], size, labels, f"line {number}", expected)
-        if box is not None:
-            ids.append(row[0])
-            boxes.append(box)
-    return Sample(image, *size, as_boxes(boxes), np.array(ids, np.int64))
-
-
-def _parse_row(columns: list[str], size: tuple[int, int], classes: int) -> tuple[int, Box] | str:
-    """Class and corners in pixels, or what was found instead."""
-    width, height = size
-    if len(columns) != 5 and (len(columns) < 7 or len(columns) % 2 == 0):
-        return f"{len(columns)} columns"
-    try:
-        number, *values = map(float, columns)
-    except ValueError:
-        return f"{' '.join(columns)[:60]!r}, not all numbers"
-    if not number.is_integer() or not 0 <= number < classes:
-        return f"class {columns[0]}"
-    if len(values) == 4:
-        cx, cy, w, h = values
-        if w <= 0 or h <= 0:
-            return f"width {w:g}, height {h:g}"
-        x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-    else:
-        x1, y1, x2, y2 = min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2])
-    return int(number), (x1 * width, y1 * height, x2 * width, y2 * height)

@@ -22,6 +22,7 @@ from vision_lora.detectors.survey import Survey, survey
 from vision_lora.detectors.trunk import Trunk
 from vision_lora.errors import AdapterError, ConfigError, MismatchError
 from vision_lora.images import letterbox
+from vision_lora.names import legible
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -55,6 +56,8 @@ class Detector(ABC):
         family: what adapters and errors call the family.
         supported: what `load` takes, in a line for the user.
         suffix: how a file of `save_checkpoint` ends; empty where it is a folder.
+        uncapturable: why no CUDA graph can hold its losses; empty where one can: then `targets` may also have the same
+            room in each picture, (B, N, 5), zeros where there is no box, and nothing waits for the device.
         side: of the square pictures that the base was trained on, pixels.
         families: those that have been imported, by name; `vision_lora.detectors.load` imports all.
     """
@@ -62,6 +65,7 @@ class Detector(ABC):
     family: ClassVar[str]
     supported: ClassVar[str]
     suffix: ClassVar[str] = ".pt"
+    uncapturable: ClassVar[str] = "its losses match boxes on the host"
     side: int = 640
     families: ClassVar[dict[str, type[Detector]]] = {}
 
@@ -72,7 +76,7 @@ class Detector(ABC):
 
     def __init__(self, network: nn.Module, names: Sequence[str], base: str) -> None:
         self.network = network.requires_grad_(False)
-        self.names = tuple(names)
+        self.names = tuple(map(legible, names))
         self.base = base
         self.fingerprint = fingerprint(network.state_dict())
         self.adapters = AdapterSet(network, self.fingerprint)
@@ -214,7 +218,8 @@ class Detector(ABC):
         try:
             names = self.names if name is None else self.vocabulary(self.adapters.adapters[name])
             self.classes_changed(len(names))
-            yield names
+            with self.adapters.at_once():
+                yield names
         finally:
             self.adapters.use(before)
 

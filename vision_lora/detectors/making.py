@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -14,7 +15,10 @@ from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.rows import grow_rows
 from vision_lora.errors import ClassClashError, ConfigError
+from vision_lora.names import same
 from vision_lora.placement import PLACEMENTS, Placement
+
+log = logging.getLogger(__name__)
 
 _STEM = "stem: reads the picture; costs the most and gains nothing"
 _EARLY = "early: the picture is still large; costs much, and gains nothing with few pictures"
@@ -114,6 +118,9 @@ def grow_adapter(detector: Detector, adapter: Adapter, names: Sequence[str], *, 
     kept = adapter.card.names if adapter.joint else ()
     if not names or len({*names, *kept}) < len(names) + len(kept):
         raise ClassClashError(f"new classes {list(names)} behind {list(kept)}: expected at least one, each name once")
+    for name in names:
+        if (other := same(name, kept)) is not None:
+            log.warning("class %r is a new one beside the adapter's %r: spell it alike, if it is the same", name, other)
     card = replace(adapter.card, names=(*kept, *names), imgsz=imgsz, metrics={}, created="", version="")
     deltas = copy.deepcopy(adapter.deltas)
     with torch.no_grad():

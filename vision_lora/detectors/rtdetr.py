@@ -16,11 +16,14 @@ from vision_lora.detectors.base import Model
 from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.queries import initialise_scores, read_queries
 from vision_lora.detectors.readout import Found, Readout
+from vision_lora.detectors.share import share, summed
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
 
 
 class RtdetrDetector(UltralyticsDetector):
     """RT-DETR (Zhao et al. 2024): a convolutional backbone, a hybrid encoder and a decoder of deformable attention.
+
+    Boxes are denoised from random noise: several processes draw other noise than one does, for losses of the same mean.
 
     Args:
         network: detection network with an `RTDETRDecoder` head.
@@ -84,11 +87,24 @@ class RtdetrDetector(UltralyticsDetector):
 
 
 class _Parts(RTDETRDetectionLoss):
-    """Ultralytics' loss, which keeps its terms."""
+    """Ultralytics' loss, divided by the boxes of all processes, which keeps its terms."""
 
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        self.terms: dict[str, Tensor] = super().forward(*args, **kwargs)
+    def forward(  # type: ignore[override]  # as Ultralytics' own
+        self, preds: Any, batch: Any, dn_bboxes: Any = None, dn_scores: Any = None, dn_meta: Any = None
+    ) -> dict[str, Tensor]:
+        denoised = sum(map(len, dn_meta["dn_gt_idx"])) if dn_meta else 0
+        boxes = batch["bboxes"].new_tensor([len(batch["bboxes"]), denoised])
+        self.some = int(bool(summed(boxes)[0]))
+        terms = super().forward(preds, batch, dn_bboxes, dn_scores, dn_meta)
+        known, noised = share(boxes, boxes)
+        self.terms = {name: term * (noised if name.endswith("_dn") else known) for name, term in terms.items()}
         return self.terms
+
+    def _get_loss_class(
+        self, pred_scores: Tensor, targets: Tensor, gt_scores: Tensor, num_gts: int, postfix: str = ""
+    ) -> Any:
+        # Without any box it is another kind of loss; of a process without any in a batch with some, it must not be.
+        return super()._get_loss_class(pred_scores, targets, gt_scores, num_gts or self.some, postfix)
 
     def sums(self) -> dict[str, Tensor]:
         """The terms of all decoder layers and of denoising added up by what they measure."""

@@ -10,7 +10,7 @@ import copy
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +30,7 @@ from vision_lora.detectors.fold import fold_followed
 from vision_lora.detectors.heads import AnchorClassifier, BoxPredictor
 from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.readout import Found, Readout
+from vision_lora.detectors.share import share
 from vision_lora.errors import CheckpointError, ConfigError
 from vision_lora.outputs import write_torch
 
@@ -41,11 +42,15 @@ KINDS = (detection.FasterRCNN, detection.RetinaNet, detection.FCOS, SSD)
 SIZE = 320  # side of the picture that a network is tried with at load, pixels
 # Official weights of these were made when torchvision's frozen BatchNorm left the epsilon out.
 OLD = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
+RPN = ("loss_objectness", "loss_rpn_box_reg")  # what Faster R-CNN's first stage makes small
 SAME = 0.9  # overlap above which two boxes of different classes are the same box: one place, scored for each class
 
 
 class TorchvisionDetector(Detector):
     """A detector of torchvision, on anchors or points.
+
+    Faster R-CNN learns from a random sample of its anchors and proposals: several processes draw other ones than one
+    does, for losses of the same mean.
 
     Args:
         network: one of `KINDS`, for background and the classes of `names`.
@@ -69,6 +74,7 @@ class TorchvisionDetector(Detector):
         self._net = cast(Any, network.eval())
         self._builder = builder
         _take_apart(self._net)
+        self._shares = _shares(self._net)
         self._net.transform = _Feeding(self._net.transform)
         # Under autocast anchors would take the features' half precision, and keep it for the passes to come.
         for layer in (self._net.backbone, *_heads(self._net)):
@@ -190,7 +196,11 @@ class TorchvisionDetector(Detector):
             for mine in (targets[:, 0] == index for index in range(len(images)))
         ]
         losses: dict[str, Tensor] = self._net(images, labels)
-        return {name.removeprefix("loss_"): loss.float() for name, loss in losses.items()}
+        factors = {kind: share(counter.count, images) for kind, counter in self._shares.items()}
+        return {
+            name.removeprefix("loss_"): loss.float() * factors["rpn" if name in RPN else "all"]
+            for name, loss in losses.items()
+        }
 
     def read(self, images: Tensor, readout: Readout) -> list[Found]:
         settings = self._net.roi_heads if isinstance(self._net, detection.FasterRCNN) else self._net
@@ -227,6 +237,44 @@ class TorchvisionDetector(Detector):
     def _first(self) -> int:
         """Label of the first class: behind background where that is scored too."""
         return 0 if isinstance(self._net, (detection.RetinaNet, detection.FCOS)) else 1
+
+
+class _Counter:
+    """A part of a network whose calls tell what the loss is divided by.
+
+    Args:
+        call: the part.
+        count: gives the number from the arguments and the result of a call.
+    """
+
+    def __init__(self, call: Any, count: Callable[[Any, Any], Tensor | int]) -> None:
+        self._call = call
+        self._count = count
+        self.count: Tensor | int = 0
+
+    def __call__(self, *args: Any) -> Any:
+        result = self._call(*args)
+        self.count = self._count(args, result)
+        return result
+
+
+def _shares(network: Any) -> dict[str, _Counter]:
+    """Put counters in a network's losses: of those of Faster R-CNN's first stage, `rpn`, and of `all` others."""
+
+    def sampled(_: Any, result: Any) -> int:
+        return sum(int(mask.sum()) for masks in result for mask in masks)
+
+    if isinstance(network, detection.FasterRCNN):
+        for stage in (network.rpn, network.roi_heads):
+            stage.fg_bg_sampler = _Counter(stage.fg_bg_sampler, sampled)
+        return {"rpn": network.rpn.fg_bg_sampler, "all": network.roi_heads.fg_bg_sampler}
+    owner = network if isinstance(network, SSD) else network.head
+    pictures = isinstance(network, detection.RetinaNet)  # which takes a mean of the pictures' means
+    owner.compute_loss = _Counter(
+        owner.compute_loss,
+        lambda args, _: len(args[0]) if pictures else sum((matched >= 0).sum() for matched in args[3]),
+    )
+    return {"all": owner.compute_loss}
 
 
 class _Feeding(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.nn import functional as F
 
 from vision_lora.detectors.base import Detector, Model
@@ -25,6 +27,7 @@ from vision_lora.detectors.heads import Classifier, Table
 from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.queries import initialise_scores, read_queries
 from vision_lora.detectors.readout import Found, Readout
+from vision_lora.detectors.share import counting, part, several, share, summed
 from vision_lora.detectors.transformers_layers import is_leaf, share_tied, silent_layer, take_apart, with_backbone
 from vision_lora.errors import CheckpointError, ConfigError, TrainingError, reason
 from vision_lora.images import PAD_VALUE
@@ -54,6 +57,10 @@ NECK = {"encoder", "input_proj", "input_projection", "encoder_input_proj", "deco
 
 class TransformersDetector(Detector):
     """A detector that answers with class logits and boxes of queries: YOLOS, DETR and all that came of it.
+
+    Boxes are denoised from random noise where they are: several processes draw other noise than one does. And of what
+    D-FINE and DEIM make small, the distance from their own last layer is a mean of square roots of counts, and DEIM's
+    boxes are counted after matching: there each process weighs its own pictures.
 
     Args:
         network: of transformers, for object detection.
@@ -267,13 +274,34 @@ class _Loss:
         self._loss = loss
 
     def __call__(
-        self, logits: Tensor, labels: Any, device: torch.device, boxes: Tensor, *args: Any, **more: Any
+        self, logits: Tensor, labels: Any, device: torch.device, boxes: Tensor, config: Any, *args: Any, **more: Any
     ) -> Any:
         if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
             raise TrainingError("the network's outputs are not numbers: try a lower --lr, or --precision fp32")
         with torch.autocast(logits.device.type, enabled=False):
             logits, boxes, args, more = full_precision((logits, boxes, args, more))
-            return self._loss(logits, labels, device, boxes, *args, **more)
+            loss, terms, auxiliary = self._loss(logits, labels, device, boxes, config, *args, **more)
+            if several():
+                loss = self._shared(loss, terms, labels, logits, config)
+            return loss, terms, auxiliary
+
+    def _shared(self, loss: Tensor, terms: dict[str, Tensor], labels: Any, logits: Tensor, config: Any) -> Tensor:
+        """The loss as this process's part of that of all processes' pictures: see `share`."""
+        own = logits.new_tensor(float(sum(len(label["class_labels"]) for label in labels)))
+        if hasattr(sys.modules[self._loss.__module__], "dist"):  # it takes the processes' mean itself, of at least 1
+            with counting(True):
+                divided = (summed(own) * config.group_detr / dist.get_world_size()).clamp(min=1)
+            return loss * part(divided, (summed(own) * config.group_detr).clamp(min=1))
+        factor = share(own, logits)
+        loss = loss * factor
+        if logits.shape[-1] == config.num_labels + 1:
+            # Classes that compete with no object: a mean over all queries, those of no object with a lower weight.
+            queries = logits.shape[1]
+            matched = sum(min(len(label["class_labels"]), queries) for label in labels)
+            weight = logits.new_tensor(matched + (len(labels) * queries - matched) * config.eos_coefficient)
+            classes = torch.stack([term for name, term in terms.items() if name.startswith("loss_ce")]).sum()
+            loss = loss + (part(weight, summed(weight)) - factor) * classes
+        return loss
 
 
 def _configs(network: Any) -> Iterator[Any]:

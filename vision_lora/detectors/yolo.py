@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import Detect, v10Detect
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
-from ultralytics.utils.loss import E2ELoss
+from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.nms import non_max_suppression
 
 from vision_lora.detectors import yolo_retain
 from vision_lora.detectors.base import Model
 from vision_lora.detectors.readout import Found, Readout
+from vision_lora.detectors.share import share
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
+from vision_lora.detectors.yolo_loss import FixedLoss
 
 GENERATIONS = {  # sizes of each, as its official checkpoints are called
     "yolov8": "nsmlx",
@@ -50,10 +52,12 @@ class YoloDetector(UltralyticsDetector):
     family = "ultralytics-yolo"
     supported = "a detection checkpoint of YOLOv8, YOLOv9, YOLOv10, YOLO11, YOLO12 or YOLO26, or their architecture"
     heads = (Detect, v10Detect)
+    uncapturable = ""
 
     def __init__(self, network: DetectionModel, base: str) -> None:
         self._criterion: Any = None
         self._criterion_classes = 0
+        self._fixed: FixedLoss | None = None
         self._epoch, self._epochs = 0, 1
         super().__init__(network, base)
 
@@ -88,6 +92,8 @@ class YoloDetector(UltralyticsDetector):
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         self._epoch, self._epochs = epoch, epochs
+        if self._fixed is not None:
+            self._fixed.schedule(self.criterion(self._criterion_classes))
 
     def criterion(self, classes: int) -> Any:
         """Ultralytics' loss for so many classes, at the present point of its schedule."""
@@ -96,9 +102,11 @@ class YoloDetector(UltralyticsDetector):
             self._net.args = IterableSimpleNamespace(**{**DEFAULT_CFG_DICT, "epochs": self._epochs})
             before = self.head.nc
             self.classes_changed(classes)
-            self._criterion = self._net.init_criterion()
+            free = getattr(self.head, "one2one_cv2", None) is not None  # of non-maximum suppression
+            self._criterion = E2ELoss(self._net, _Loss) if free else _Loss(self._net)
             self.classes_changed(before)
             self._criterion_classes = classes
+            self._fixed = None
         if isinstance(self._criterion, E2ELoss):
             # NMS-free heads move from the one-to-many to the one-to-one branch over the epochs.
             self._criterion.updates = self._epoch - 1
@@ -136,9 +144,20 @@ class YoloDetector(UltralyticsDetector):
         pictures, classes = branch["scores"].shape[:2]
         # Task-aligned assignment compares sixth powers of overlaps: never in half precision.
         with torch.autocast(targets.device.type, enabled=False):
+            if targets.ndim == 3:
+                fixed = self._fixed_loss(classes)
+                return dict(zip(fixed.names, fixed(outputs, targets), strict=True))
             losses, items = self.criterion(classes)(outputs, boxes_of(targets, side))
         # Ultralytics multiplies by the batch size; means keep the learning rate independent of it.
         return dict(zip((name.removesuffix("_loss") for name in items), losses / pictures, strict=True))
+
+    def _fixed_loss(self, classes: int) -> FixedLoss:
+        """The loss of boxes with room, for so many classes."""
+        criterion = self.criterion(classes)
+        if self._fixed is None:
+            self._fixed = FixedLoss(criterion)
+            self._fixed.schedule(criterion)
+        return self._fixed
 
     def read(self, images: Tensor, readout: Readout) -> list[Found]:
         before, self.head.max_det = self.head.max_det, readout.limit  # of a head that needs no suppression
@@ -158,6 +177,22 @@ class YoloDetector(UltralyticsDetector):
             end2end=self.head.end2end,
         )
         return [Found(rows[:, :4], rows[:, 4], rows[:, 5].long()) for rows in found]
+
+
+class _Loss(v8DetectionLoss):
+    """Ultralytics' loss, divided by the scores that are assigned in the pictures of all processes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.assigner.register_forward_hook(self._keep)
+
+    def get_assigned_targets_and_loss(self, *args: Any, **kwargs: Any) -> Any:
+        assigned, losses, items = super().get_assigned_targets_and_loss(*args, **kwargs)
+        factor = share(self._scores, losses)
+        return assigned, losses * factor, {name: item * factor for name, item in items.items()}
+
+    def _keep(self, _: nn.Module, inputs: Any, assigned: Any) -> None:  # noqa: ARG002 - a forward hook
+        self._scores = assigned[2].sum()
 
 
 def _prior(weight: Tensor, bias: Tensor, stride: float) -> None:

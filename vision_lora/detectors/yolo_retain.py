@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vision_lora.detectors.share import part, summed
+
 
 def class_distance(student: Any, teacher: Any) -> Tensor:
     """Divergence of the teacher's classes, (): binary cross-entropy above its minimum, as in a detection loss.
@@ -34,11 +36,18 @@ def box_distance(student: Any, teacher: Any) -> Tensor:
 def feature_distance(student: Any, teacher: Any) -> Tensor:
     """Squared change of the head's inputs relative to their variance, mean over the levels, ()."""
     one, other = _branches(student, teacher)[0]
-    changes = [
-        (mine.float() - theirs.float()).square().mean() / theirs.float().var().clamp_min(1e-6)
-        for mine, theirs in zip(one["feats"], other["feats"], strict=True)
-    ]
-    return _mean(changes)
+    return _mean(
+        [_change(mine.float(), theirs.float()) for mine, theirs in zip(one["feats"], other["feats"], strict=True)]
+    )
+
+
+def _change(mine: Tensor, theirs: Tensor) -> Tensor:
+    """Mean square of the change by the variance, over the cells of all processes' pictures."""
+    cells = theirs.new_tensor(theirs.numel())
+    total = summed(cells)
+    mean = summed(theirs.sum()) / total
+    variance = summed((theirs - mean).square().sum()) / (total - 1)
+    return (mine - theirs).square().mean() * part(cells, total) / variance.clamp_min(1e-6)
 
 
 def _class_distance(student: dict[str, Any], teacher: dict[str, Any]) -> Tensor:
@@ -49,7 +58,7 @@ def _class_distance(student: dict[str, Any], teacher: dict[str, Any]) -> Tensor:
     excess = F.binary_cross_entropy_with_logits(mine, expected, reduction="none") - F.binary_cross_entropy_with_logits(
         theirs, expected, reduction="none"
     )
-    return excess.sum() / _objects(expected)
+    return _by_objects(excess.sum(), expected)
 
 
 def _box_distance(student: dict[str, Any], teacher: dict[str, Any]) -> Tensor:
@@ -62,13 +71,13 @@ def _box_distance(student: dict[str, Any], teacher: dict[str, Any]) -> Tensor:
         bins = (len(mine), 4, -1, mine.shape[-1])  # (B, 4, bins, A)
         mine, theirs = mine.view(bins).log_softmax(2), theirs.view(bins).log_softmax(2)
         difference = F.kl_div(mine, theirs, reduction="none", log_target=True).sum(2).mean(1)
-    divergence: Tensor = (difference * weight).sum() / _objects(expected)
-    return divergence
+    return _by_objects((difference * weight).sum(), expected)
 
 
-def _objects(scores: Tensor) -> Tensor:
-    """About how many cells the teacher gives to an object; at least one a picture."""
-    return scores.amax(1).sum().clamp_min(len(scores))
+def _by_objects(distance: Tensor, scores: Tensor) -> Tensor:
+    """A sum of distances by about how many cells the teacher gives to an object, at least one a picture."""
+    cells, pictures = summed(torch.stack((scores.amax(1).sum(), scores.new_tensor(len(scores)))))
+    return distance * part(1.0, torch.maximum(cells, pictures))
 
 
 def _branches(student: Any, teacher: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ class MapResult:
         map50_95: mean over the IoU thresholds 0.50, 0.55 ... 0.95, COCO's main number.
         map50: at IoU 0.50.
         map75: at IoU 0.75.
-        small: map50_95 of boxes below 32² pixels of the original picture; None where there are none.
+        small: map50_95 of objects below 32² pixels of the original picture, by `Sample.areas`, else by their boxes;
+            None where there are none.
         medium: of 32² to 96² pixels.
         large: above 96² pixels.
         per_class: class name to result, in the order of the dataset's names.
@@ -94,7 +96,7 @@ def coco_map(found: Sequence[Detections], samples: Sequence[Sample], names: Sequ
         raise ValueError(f"detections of {len(found)} pictures, ground truth of {len(samples)}: they must pair up")
     _check(samples, names)
     with _logged():
-        truth = _index(_truth_annotations(samples) + _ignored_regions(samples, names), len(samples), names)
+        truth = _index(_truth_annotations(samples), len(samples), names)
         guess = _index(_detection_annotations(found, names), len(samples), names)
         evaluation = cocoeval.COCOeval(truth, guess, "bbox")
         # COCO's other limits, 1 and 10, only serve average recall, which is not reported; precision is taken at 100.
@@ -109,29 +111,27 @@ def _check(samples: Sequence[Sample], names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
         raise DataError(f"class names must differ to be matched by name, found twice: {', '.join(twice)}")
     for sample in samples:
-        if outside := [int(c) for c in sample.classes if not 0 <= c < len(names)]:
+        every = (*sample.classes, *sample.ignored_classes)
+        if outside := [int(c) for c in every if not 0 <= c < len(names)]:
             raise DataError(f"{sample.path}: class id {outside[0]} is outside 0 to {len(names) - 1}")
     if not any(len(sample.boxes) for sample in samples):
         raise DataError(f"no ground-truth box in {len(samples)} pictures: mAP is undefined; choose a labelled split")
 
 
 def _truth_annotations(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Ground truth as COCO annotations, `image_id` being the position in `samples`."""
-    return [
-        {"image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
-        for i, sample in enumerate(samples)
-        for box, c in zip(_xywh(sample.boxes), sample.classes.tolist(), strict=True)
-    ]
+    """Ground truth as COCO annotations, `image_id` being the position in `samples`.
 
-
-def _ignored_regions(samples: Sequence[Sample], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Regions where a detection of any class is neither right nor wrong: what COCO calls a crowd."""
-    return [
-        {"image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 1}
-        for i, sample in enumerate(samples)
-        for box in _xywh(sample.ignored)
-        for c in range(len(names))
-    ]
+    A region to ignore is what COCO calls a crowd: a detection of its class in it is neither right nor wrong.
+    """
+    rows = []
+    for i, sample in enumerate(samples):
+        outlines = repeat(None) if sample.areas is None else sample.areas.tolist()
+        for box, c, area in zip(_xywh(sample.boxes), sample.classes.tolist(), outlines, strict=False):
+            area = box[2] * box[3] if area is None else area
+            rows.append({"image_id": i, "category_id": c, "bbox": box, "area": area, "iscrowd": 0})
+        for box, c in zip(_xywh(sample.ignored), sample.ignored_classes.tolist(), strict=True):
+            rows.append({"image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 1})
+    return rows
 
 
 def _detection_annotations(found: Sequence[Detections], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+
+import numpy as np
 
 from vision_lora.datasets.loader import Batches, eval_loader
 from vision_lora.datasets.sample import Sample
@@ -12,6 +15,9 @@ from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.errors import DataError
 from vision_lora.evaluation.coco_map import MapResult, coco_map
+from vision_lora.names import told
+
+log = logging.getLogger(__name__)
 
 
 def detect_all(
@@ -45,7 +51,7 @@ def measure(
     Raises:
         DataError: the detector knows none of the dataset's classes in this mode.
     """
-    _demand_known(detector, names, mode)
+    demand_known(known_classes(detector, mode), names, samples)
     found = detect_all(detector, batches, samples, mode=mode)
     return coco_map(found, samples, names), found
 
@@ -73,7 +79,7 @@ def measure_tiled(
         overlap: least share of a tile that its neighbour shows too.
         mode: which passes run.
     """
-    _demand_known(detector, names, mode)
+    demand_known(known_classes(detector, mode), names, samples)
     cut = [cut_tiles([sample], tile, overlap) for sample in samples]
     flat = [one for tiles in cut for one in tiles]
     parts = iter(detect_all(detector, eval_loader(flat, imgsz, batch), flat, mode=mode))
@@ -84,13 +90,40 @@ def measure_tiled(
     return coco_map(found, samples, names), found
 
 
-def _demand_known(detector: Detector, names: Sequence[str], mode: Mode) -> None:
+def known_classes(detector: Detector, mode: Mode) -> tuple[str, ...]:
+    """The classes that a detector speaks of in a mode."""
     learned = detector.adapter.card.names if detector.adapter else ()
-    known = {"general": detector.names, "defects": learned, "both": (*detector.names, *learned)}[mode]
-    if not set(names) & set(known):
+    return {"general": detector.names, "defects": learned, "both": (*detector.names, *learned)}[mode]
+
+
+def demand_known(known: Sequence[str], names: Sequence[str], samples: Sequence[Sample]) -> None:
+    """Before the work: can these pictures say anything of a detector, and which of their classes does it not know?
+
+    A class that it does not know counts as one of which nothing is found. That is told, with the name that was
+    probably meant: classes are matched by name, and `Scratch` is not `scratch`.
+
+    Args:
+        known: the detector's classes.
+        names: the dataset's classes.
+        samples: the pictures that are to be measured.
+
+    Raises:
+        DataError: the detector knows none of the classes, or none of those that these pictures have boxes of.
+    """
+    present = {int(index) for sample in samples for index in np.unique(sample.classes)}
+    shown = [name for index, name in enumerate(names) if index in present] or list(names)
+    unknown = [name for name in shown if name not in known]
+    if len(unknown) == len(shown):
         raise DataError(
-            f"none of the dataset's classes ({_some(names)}) is among those that the detector knows ({_some(known)}): "
-            "give the adapter that was trained for them, or the right dataset"
+            f"none of the dataset's classes ({told(unknown, known)}) is among those that the detector knows "
+            f"({_some(known)}): give the adapter that was trained for them, or the right dataset"
+        )
+    if unknown:
+        log.warning(
+            "the detector does not know %s: counted as 0 in the mean; it knows %s: name the class so in the data, or "
+            "leave it out",
+            told(unknown, known),
+            _some(known),
         )
 
 

@@ -21,7 +21,7 @@ from vision_lora.drawing import Picture, draw_detections, draw_truth, grid, text
 from vision_lora.images import read_image, write_picture
 from vision_lora.outputs import write_whole
 
-_NO_LOSS = frozenset({"epoch", "lr", "map50_95", "map50", "images_per_second"})
+_NO_LOSS = frozenset({"epoch", "lr", "map50_95", "map50", "images_per_second", "loading"})
 _CELL = 420  # pixels of a picture's longer side in the grid: boxes in 200 px pictures stay legible
 _STRIP = 30  # pixels of the caption above it
 _NARROW = 160  # pixels that a caption needs at least

@@ -10,7 +10,10 @@ from urllib.parse import urlsplit
 Kind = Literal["network", "usb", "files"]
 
 # What may be opened over the network. FFmpeg knows many more protocols, some of which read local files.
-SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
+SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "srt", "http", "https", "udp", "rtp")
+
+# A camera of this machine has no file while it is unplugged, so the path itself has to tell. /dev/shm holds files.
+_DEVICE = re.compile(r"/dev/(?!shm/).+")
 
 # A password may hold any sign, `/`, `@` and `?` among them: what stands before the last `@` of a URL is hidden as a
 # whole, and so is a query, where many cameras expect user and password.
@@ -38,16 +41,20 @@ class Address:
 
 
 def read_address(source: str) -> Address:
-    """Tell a URL, the number of a camera on this machine, and a file or folder apart.
+    """Tell a URL, a camera of this machine (its number or its path below /dev), and a file or folder apart.
 
     Examples:
         >>> read_address("rtsp://operator:secret@10.0.0.3/stream")
         Address(kind='network', shown='rtsp://***@10.0.0.3/stream')
         >>> read_address("0").shown
         'camera 0 of this machine'
+        >>> read_address("/dev/video0").kind
+        'usb'
     """
     if source.isdecimal():
         return Address("usb", source, f"camera {int(source)} of this machine")
+    if _DEVICE.fullmatch(source):
+        return Address("usb", source, f"camera {source}")
     if source.partition("://")[0].lower() in SCHEMES:
         return Address("network", source, redact(source))
     return Address("files", source, redact(source))

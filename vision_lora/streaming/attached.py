@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter
+from vision_lora.adapters.tensors import brief
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import AdapterError
 from vision_lora.streaming.shelf import Shelf
@@ -55,8 +56,11 @@ class Attached:
         if adapter is None or self._keys.get(name) == key:
             self._keys[name] = self._keys.pop(name)  # the last to be taken off
             return
-        adapter.to(self.detector.device)
-        self.detector.attach(adapter, key, use=False)
+        try:
+            adapter.to(self.detector.device)
+            self.detector.attach(adapter, key, use=False)
+        except RuntimeError as error:  # the device's memory is full
+            raise AdapterError(f"adapter {name!r} cannot be attached: {brief(error)}") from None
         if (old := self._keys.pop(name, None)) is not None:
             self.detector.adapters.detach(old)
         self._keys[name] = key
@@ -76,10 +80,10 @@ class Attached:
             self.detector.adapters.detach(self._keys.pop(name))
 
     def imgsz(self, name: str | None) -> int:
-        """Side of the square pictures that an adapter was trained on, pixels; 640 for the base alone."""
-        return 640 if name is None else self.detector.adapters.adapters[self._keys[name]].card.imgsz
+        """Side of the square pictures that an adapter, or with None the base, was trained on, pixels."""
+        return self.detector.side if name is None else self.detector.adapters.adapters[self._keys[name]].card.imgsz
 
     def classes(self, name: str | None) -> tuple[str, ...]:
-        """The classes that an adapter learned."""
+        """The classes that an attached adapter learned."""
         adapter = None if name is None else self.detector.adapters.adapters.get(self._keys.get(name, ""))
         return () if adapter is None else adapter.card.names

@@ -38,7 +38,7 @@ class BenchConfig:
 
     model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
     adapter: str | None = option(None, "adapter file; without it the base alone is used")
-    imgsz: int | None = option(None, "side of the square pictures, pixels; default: the adapter's, or 640")
+    imgsz: int | None = option(None, "side of the square pictures, pixels; default: the adapter's, or the base's")
     video: str | None = option(None, "video to watch; default: a drawn one, 640 x 360 pixels")
     frames: int = option(120, "pictures of a turn")
     turns: int = option(5, "turns; in each, the bare detector and the camera see the same pictures")

@@ -8,6 +8,7 @@ from typing import Any
 
 from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
+from vision_lora.streaming.incoming import shown
 
 # ByteTrack follows a known object also where its score falls below the threshold, down to this share of it.
 FLOOR = 0.5
@@ -31,12 +32,18 @@ class Choice:
 
     def __post_init__(self) -> None:
         if self.mode not in ("general", "defects", "both"):
-            raise ConfigError(f"mode {self.mode!r}: expected general, defects or both")
+            raise ConfigError(f"mode {shown(self.mode)}: expected general, defects or both")
+        if not isinstance(self.adapter, (str, type(None))):
+            raise ConfigError(f"adapter {shown(self.adapter)}: expected its name")
         if self.mode == "defects" and self.adapter is None:
             raise ConfigError("mode defects: expected an adapter beside it")
-        for name, value in {"confidence": self.confidence, **self.thresholds}.items():
+        for name in self.thresholds:
+            if not isinstance(name, str):
+                raise ConfigError(f"threshold of {shown(name)}: expected the class's name as text, in quotes")
+        thresholds = [(f"threshold of {shown(name)}", value) for name, value in self.thresholds.items()]
+        for what, value in [("confidence", self.confidence), *thresholds]:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-                raise ConfigError(f"threshold of {name}: {value!r}; expected a number above 0, at most 1")
+                raise ConfigError(f"{what}: {shown(value)}; expected a number above 0, at most 1")
 
     def threshold(self, name: str) -> float:
         """Lowest score of a class that counts."""

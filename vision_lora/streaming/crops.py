@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -11,12 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.errors import OutputError
+from vision_lora.errors import OutputError, reason
 from vision_lora.images import encode_picture
 from vision_lora.outputs import write_whole
 from vision_lora.streaming.disk import BoundedFolder
-
-log = logging.getLogger(__name__)
+from vision_lora.streaming.trouble import Trouble
 
 SHOWN = 24  # the last ones, for the page
 MARGIN = 0.35  # of the box's longer side, around it: a defect is judged by what surrounds it
@@ -32,6 +30,7 @@ class Crops:
 
     def __init__(self, folder: BoundedFolder | None) -> None:
         self._folder = folder
+        self._refusal = Trouble("" if folder is None else folder.folder)
         self._shown: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -56,8 +55,9 @@ class Crops:
             write_whole(file, encoded)
             self._folder.added(file)
         except (OutputError, OSError) as error:
-            log.error("close-up: %s", error)
+            self._refusal.told(f"close-ups cannot be written ({reason(error)})")
             return None
+        self._refusal.over()
         return file
 
     def shown(self, key: str) -> bytes | None:

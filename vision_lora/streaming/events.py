@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import re
+import stat
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from vision_lora.errors import ConfigError
+from vision_lora.streaming.trouble import Trouble, words
 
 try:
     import fcntl
@@ -30,7 +33,8 @@ class EventLog:
     """Appends events to a file, each as one line, each forced to the disk (fsync) before `write` returns.
 
     A line that a power cut left unfinished is cut off when the file is opened again. An event whose `id` is in the
-    file, or in the one before it, is not written again: a restart repeats nothing.
+    file, or in the one before it, is not written again: a restart repeats nothing. Where the file is moved away or
+    deleted, a new one is begun at its path.
 
     Args:
         path: the file; full ones are renamed, `events.jsonl` to `events-000001.jsonl` and so on.
@@ -46,39 +50,50 @@ class EventLog:
         self.limit = limit
         self.keep = keep
         self.lost = 0
-        self._waiting: deque[Mapping[str, Any]] = deque()
+        self._waiting: deque[bytes] = deque()
+        self._refusal = Trouble(path)
         try:
+            self._made = not path.exists()
             self._fd = self._open()
             self._cut_half_line()
+        except BlockingIOError:
+            raise ConfigError(f"--events {path}: another process writes it; give another file") from None
         except OSError as error:
-            raise ConfigError(f"--events {path}: cannot be written ({error.strerror})") from None
+            raise ConfigError(f"--events {path}: cannot be written ({words(error)})") from None
         self._known = [self._ids(file) for file in (*self._full()[-1:], path)]
 
     def write(self, event: Mapping[str, Any]) -> bool:
         """Append an event; gives False where its `id` was there already.
 
-        Where the disk refuses, the event waits in memory for the next call, and `trouble` says so.
+        Where the disk refuses, the event waits in memory for the next call, and `trouble` says so. An event that is no
+        JSON, or too long, is told and dropped: no disk would ever take it.
         """
         if any(event["id"] in ids for ids in self._known):
             return False
+        try:
+            line = _line(event)
+        except (TypeError, ValueError, RecursionError) as error:
+            self.lost += 1
+            log.error("%s: an event cannot be written, so it is dropped (%s)", self.path, " ".join(str(error).split()))
+            return True
         self._known[-1].add(event["id"])
         if len(self._waiting) == WAITING:
             self._waiting.popleft()
             self.lost += 1
-        self._waiting.append(event)
+        self._waiting.append(line)
         self.flush()
         return True
 
     def flush(self) -> None:
         """Try again to write what waits."""
-        refused = self.trouble
         try:
             while self._waiting:
-                self._append(json.dumps(self._waiting[0], ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+                self._append(self._waiting[0])
                 self._waiting.popleft()
         except OSError as error:
-            if not refused:
-                log.error("%s: cannot be written (%s); events wait in memory", self.path, error.strerror)
+            self._refusal.told(f"cannot be written ({words(error)}); events wait in memory")
+        else:
+            self._refusal.over()
 
     @property
     def trouble(self) -> bool:
@@ -90,7 +105,15 @@ class EventLog:
         self.flush()
         os.close(self._fd)
 
+    def undo(self) -> None:
+        """Let go of the file, and delete it where it was made by this object and nothing was written."""
+        empty = not os.fstat(self._fd).st_size
+        os.close(self._fd)
+        if self._made and empty:
+            self.path.unlink(missing_ok=True)
+
     def _append(self, line: bytes) -> None:
+        self._follow()
         size = os.fstat(self._fd).st_size
         if size and size + len(line) > self.limit:
             self._rotate()
@@ -105,15 +128,30 @@ class EventLog:
             raise
 
     def _open(self) -> int:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        if fcntl is not None:
-            try:
+        # O_NONBLOCK: a pipe in the file's place is refused below, not waited for.
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+        fd = os.open(self.path, flags, 0o644)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "it is no ordinary file")
+            if fcntl is not None:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(fd)
-                raise ConfigError(f"--events {self.path}: another process writes it; give another file") from None
-        _sync_folder(self.path)
+            _sync_folder(self.path)
+        except OSError:
+            os.close(fd)
+            raise
         return fd
+
+    def _follow(self) -> None:
+        """Begin a new file where another one, or none, is at the path: what was open has been moved away or deleted."""
+        try:
+            there = os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            fd = self._open()
+            os.close(self._fd)
+            self._fd = fd
 
     def _cut_half_line(self) -> None:
         size = os.fstat(self._fd).st_size
@@ -168,6 +206,19 @@ def read_events(file: Path) -> Iterator[dict[str, Any]]:
                     yield event
     except FileNotFoundError:
         return
+
+
+def _line(event: Mapping[str, Any]) -> bytes:
+    """An event as a line of JSON, in UTF-8; what Unicode has no letters for, as in a file's name, is escaped.
+
+    Raises:
+        TypeError, ValueError, RecursionError: it is no JSON, or longer than any event.
+    """
+    text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    line = text.encode(errors="backslashreplace") + b"\n"
+    if len(line) > LONGEST:
+        raise ValueError(f"{len(line):,} bytes, {LONGEST:,} at most")
+    return line
 
 
 def _sync_folder(path: Path) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from vision_lora.streaming.address import Address
+from vision_lora.errors import ConfigError
+from vision_lora.streaming.address import SCHEMES, Address
 from vision_lora.streaming.backlog import Backlog
 
 Dropped = Callable[[str], None]
@@ -79,12 +80,32 @@ def open_feed(address: Address, timeout: float, dropped: Dropped) -> Feed:
         FeedLost: there is no picture to be had from it now.
     """
     if address.kind == "usb":
-        return UsbFeed(int(address.target), timeout)
+        return UsbFeed(int(address.target) if address.target.isdecimal() else address.target, timeout)
     return NetworkFeed(address.target, timeout, dropped)
 
 
+def check_protocol(address: Address) -> None:
+    """Refuse what this machine's FFmpeg was built without, such as SRT, instead of trying it for ever.
+
+    Raises:
+        ConfigError: the address has such a protocol.
+    """
+    if address.kind != "network":
+        return
+    try:
+        av.open(address.target, options={"protocol_whitelist": "none"})  # nothing is sent
+    except av.error.ProtocolNotFoundError:
+        scheme = address.shown.partition("://")[0]
+        raise ConfigError(
+            f"{address.shown}: PyAV's FFmpeg knows no {scheme} here; expected another protocol of the camera, such as "
+            "rtsp, or a PyAV that was built with it"
+        ) from None
+    except (av.error.FFmpegError, ValueError):
+        pass  # known, and not allowed here; or no URL at all, which is told when it is opened
+
+
 class NetworkFeed:
-    """RTSP, or MJPEG and other video over HTTP.
+    """RTSP, RTMP, SRT, MPEG-TS over UDP, or MJPEG and other video over HTTP.
 
     After a broken packet nothing is shown until the next keyframe: what a decoder conceals looks like a defect.
 
@@ -159,15 +180,19 @@ class UsbFeed:
     """A camera of this machine.
 
     Args:
-        number: the operating system's number of it, or anything else that OpenCV opens.
+        device: the operating system's number of it, its path below /dev, or anything else that OpenCV opens.
         timeout: longest wait for a picture, seconds, where the driver heeds it.
     """
 
-    def __init__(self, number: int | str, timeout: float) -> None:
+    def __init__(self, device: int | str, timeout: float) -> None:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would print a line at each try
         limit = int(timeout * 1000)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
-        self._capture = cv2.VideoCapture(number, cv2.CAP_ANY, limits)
+        # A path is a device to Video4Linux alone; other backends would take a name for a file, or for many of them.
+        backend = cv2.CAP_V4L2 if str(device).startswith("/dev/") else cv2.CAP_ANY
+        self._capture = cv2.VideoCapture(device, backend, limits)
+        if not self._capture.isOpened():  # some backends refuse to open with limits that they do not know
+            self._capture.open(device, backend)
         if not self._capture.isOpened():
             raise FeedLost("no device")
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
@@ -218,7 +243,8 @@ class _UsbGrab:
 
 
 _OPTIONS = {
-    "protocol_whitelist": "rtsp,rtsps,rtp,udp,tcp,tls,http,https,httpproxy,crypto",  # no file is ever read for a URL
+    # No file is ever read for a URL.
+    "protocol_whitelist": ",".join((*SCHEMES, "tcp", "tls", "httpproxy", "crypto")),
     "rtsp_transport": "tcp",  # whole packets in order; what is late is thrown away by `Backlog`, not by the network
     "allowed_media_types": "video",
     # FFmpeg would look at five seconds of a feed before it gives the first picture.

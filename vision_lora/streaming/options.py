@@ -13,12 +13,13 @@ from vision_lora.options import demand, option
 
 @dataclass(frozen=True)
 class CameraConfig(Using):
-    """Watch cameras for weeks: live page, alarms, recordings; ends by itself where all sources are files."""
+    """Watch cameras until told to stop: live page, alarms, recordings; ends by itself where all sources are files."""
 
     source: list[str | dict[str, Any]] | None = option(
         None,
-        "rtsp:// or http:// URL, number of a USB camera, video, or folder of pictures (required); may be repeated. In "
-        "a YAML file also a mapping: url, name, adapter, mode, confidence, thresholds, zones",
+        "URL (rtsp, rtmp, srt, http, udp), number or path (/dev/...) of a USB camera, video, or folder of pictures "
+        "(required); may be repeated. In a YAML file also a mapping: url, name, adapter, mode, confidence, thresholds, "
+        "zones",
         repeated=True,
     )
     mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
@@ -41,7 +42,7 @@ class CameraConfig(Using):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.source:
-            raise ConfigError("--source (nothing): expected a URL, a camera's number, a video or a folder")
+            raise ConfigError("--source (nothing): expected a URL, a camera's number or path, a video or a folder")
         demand(self.confidence > 0, "confidence", self.confidence, "above 0 to 1")
         demand(self.min_frames >= 2, "min_frames", self.min_frames, "2 or more")
         demand(self.timeout > 0, "timeout", self.timeout, "more than 0, in seconds")
@@ -55,7 +56,7 @@ class CameraConfig(Using):
 class SourceConfig:
     """One source of `camera`, as an entry of `source` in a YAML file; what is left out is as for all."""
 
-    url: str = option("", "rtsp:// or http:// URL, number of a USB camera, video, or folder of pictures (required)")
+    url: str = option("", "URL, number or path of a USB camera, video, or folder of pictures (required)")
     name: str = option("", "how it is called on the page and in events; default: host, file or folder")
     adapter: str | None = option(None, "adapter file")
     mode: Mode | None = option(None, "which classes: general, defects, both")

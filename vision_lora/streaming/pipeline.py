@@ -81,20 +81,27 @@ class Detecting(Worker):
         self._inbox.wake()
 
     def work(self) -> None:
-        while True:
-            self.beat = time.monotonic()
-            self._answer()
-            ending = self._finish.is_set()  # asked before taking: what came earlier is not left behind
-            shots = self._inbox.take(BATCH, timeout=0.0 if ending else 0.5)
-            if shots:
-                self.results.put(self._batch(shots))
-            elif ending:
-                self.results.put(None)
-                return
+        try:
+            while self._step():
+                pass
+        finally:
+            self.results.put(None)  # whatever ends it: nothing comes any more
+
+    def _step(self) -> bool:
+        """Answer questions and detect in what is there; gives whether there will be more."""
+        self.beat = time.monotonic()
+        self._answer()
+        ending = self._finish.is_set()  # asked before taking: what came earlier is not left behind
+        shots = self._inbox.take(BATCH, timeout=0.0 if ending else 0.5)
+        if shots:
+            self.results.put(self._batch(shots))
+        return bool(shots) or not ending
 
     def _answer(self) -> None:
         while not self._questions.empty():
             question, future = self._questions.get()
+            if not future.set_running_or_notify_cancel():  # nobody waits for the answer any more
+                continue
             try:
                 future.set_result(question())
             except VisionLoraError as error:

@@ -76,7 +76,7 @@ def run(config: PlaybackConfig, console: Console) -> None:
     """Read, encode, serve until Ctrl-C."""
     jpegs = [encode_picture(frame.picture, ".jpg", quality=90) for frame in open_files(config.video)]
     playback = Playback(jpegs, config.fps, config.port)
-    console.print(f"{len(jpegs)} pictures, {config.fps:g} a second: {playback.url}", markup=False)
+    console.print(f"{len(jpegs)} pictures, {config.fps:g} a second: {playback.url}")
     playback.server.serve_forever()
 
 

@@ -205,6 +205,9 @@ def _given(picture: NDArray[np.uint8]) -> Callable[[], NDArray[np.uint8]]:
 
 
 def _stamp(file: Path) -> str:
-    """Size and time of change: another recording under the same name is another file."""
-    about = file.stat()
+    """Size and time of change: another recording under the same name is another file. Empty where it has just gone."""
+    try:
+        about = file.stat()
+    except OSError:
+        return ""
     return f"{about.st_size} {about.st_mtime_ns}"

@@ -20,6 +20,7 @@ from vision_lora.datasets.demo.video import write_video
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.errors import VisionLoraError
+from vision_lora.signals import Stop
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
@@ -61,7 +62,7 @@ def live_feed(video: Path, fps: float) -> Iterator[str]:
 def at_work(config: CameraConfig, sources: list[Any], detector: Detector) -> Iterator[Service]:
     """A service that watches, in a thread; it is stopped at the end, and what went wrong in it is raised."""
     config = replace(config, source=sources)
-    service, stop, errors = Service(config, read_sources(config), detector), threading.Event(), list[BaseException]()
+    service, stop, errors = Service(config, read_sources(config), detector), Stop(), list[BaseException]()
 
     def run() -> None:
         try:

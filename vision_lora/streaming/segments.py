@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -20,12 +22,12 @@ from vision_lora.detections import Detections
 from vision_lora.drawing import draw_detections
 from vision_lora.streaming.disk import BoundedFolder
 from vision_lora.streaming.inbox import Shot
+from vision_lora.streaming.trouble import Trouble
 from vision_lora.streaming.worker import Worker
-
-log = logging.getLogger(__name__)
 
 SECONDS = 60.0  # of a segment
 WAITING = 8  # pictures that wait to be recorded; the next ones are dropped, and counted
+RETRY = 5.0  # seconds until a source that could not be recorded is tried again
 TICK = 1000  # time stamps a second
 NAME = r"\d{8}T\d{9}Z-[\w.-]+\.mp4"
 CODEC = "libx264" if "libx264" in av.codecs_available else "mpeg4"
@@ -51,6 +53,8 @@ class Recorder(Worker):
         self._queue: queue.Queue[tuple[Shot, NDArray[np.uint8], Detections]] = queue.Queue(WAITING)
         self._stopping = threading.Event()
         self._open: dict[str, _Segment] = {}
+        self._again: dict[str, float] = {}  # when a source that failed is tried again
+        self._refusals: dict[str, Trouble] = {}
 
     def record(self, shot: Shot, picture: NDArray[np.uint8], found: Detections) -> None:
         """Record a picture; one of a live feed only if there is room for it to wait."""
@@ -74,16 +78,28 @@ class Recorder(Worker):
                 if self._stopping.is_set():
                     break
                 continue
-            try:
-                self._write(shot, draw_detections(picture, found))
-            except (OSError, av.error.FFmpegError) as error:
-                # Never the error's own words alone: what matters is that detection goes on without the recording.
-                log.error("segments: %s: not recorded (%s)", shot.source, type(error).__name__)
+            if time.monotonic() < self._again.get(shot.source, 0.0):
                 self._dropped(shot.source, "recording")
-                if (segment := self._open.pop(shot.source, None)) is not None and segment.path.exists():
-                    self._folder.added(segment.path)
+            elif not self._tried(shot.source, partial(self._write, shot, draw_detections(picture, found))):
+                self._dropped(shot.source, "recording")
+                self._again[shot.source] = time.monotonic() + RETRY
         for source in list(self._open):
-            self._finish(source)
+            self._tried(source, partial(self._finish, source))
+
+    def _tried(self, source: str, step: Callable[[], None]) -> bool:
+        """Do something with a source's file; where that fails the file ends, and detection goes on without it."""
+        refusal = self._refusals.setdefault(source, Trouble(f"segments: {source}"))
+        try:
+            step()
+        except (OSError, av.error.FFmpegError) as error:
+            # Never the error's own words alone: what matters is that detection goes on without the recording.
+            refusal.told(f"not recorded ({type(error).__name__}); tried again every {RETRY:g} s")
+            if (segment := self._open.pop(source, None)) is not None:
+                with suppress(OSError, av.error.FFmpegError):
+                    self._end(segment)
+            return False
+        refusal.over()
+        return True
 
     def _write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
         segment = self._open.get(shot.source)
@@ -91,14 +107,27 @@ class Recorder(Worker):
             self._finish(shot.source)
             segment = None
         if segment is None:
-            path = self._folder.folder / f"{file_stamp(shot.at)}-{shot.source}.mp4"
-            segment = self._open[shot.source] = _Segment(path, shot, picture)
+            segment = self._open[shot.source] = _Segment(self._free(shot), shot, picture)
         segment.write(shot, picture)
 
+    def _free(self, shot: Shot) -> Path:
+        """A path for a new segment: a clock that was set back must not replace what it showed the first time."""
+        at = shot.at
+        while (path := self._folder.folder / f"{file_stamp(at)}-{shot.source}.mp4").exists():
+            at += 0.001
+        return path
+
     def _finish(self, source: str) -> None:
-        segment = self._open.pop(source)
-        segment.close()
-        self._folder.added(segment.path)
+        self._end(self._open.pop(source))
+
+    def _end(self, segment: _Segment) -> None:
+        try:
+            segment.close()
+        finally:
+            if segment.path.stat().st_size:
+                self._folder.added(segment.path)
+            else:
+                segment.path.unlink()  # a full disk: each try would leave one behind
 
 
 class _Segment:
@@ -135,8 +164,10 @@ class _Segment:
         self._file.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        self._file.mux(self._stream.encode(None))
-        self._file.close()
+        try:
+            self._file.mux(self._stream.encode(None))
+        finally:
+            self._file.close()
 
 
 def file_stamp(at: float) -> str:

@@ -7,6 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +18,16 @@ import numpy as np
 from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
+from vision_lora.names import told
+from vision_lora.signals import Stop
 from vision_lora.streaming.attached import SPARE, Attached
 from vision_lora.streaming.choice import Choice
 from vision_lora.streaming.crops import Crops
 from vision_lora.streaming.disk import BoundedFolder
 from vision_lora.streaming.events import EventLog
+from vision_lora.streaming.feed import check_protocol
 from vision_lora.streaming.inbox import Inbox
+from vision_lora.streaming.incoming import shown
 from vision_lora.streaming.journal import Journal
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import Detecting, Judging, Result
@@ -74,14 +80,25 @@ class Service:
         files = {
             source.name: open_files(source.address.target, results=own) for source in sources if not source.address.live
         }
-        self.crops = Crops(_folder("crops", config.crops, CROP_NAME, config.keep_gb))
-        segments = _folder("segments", config.segments, SEGMENT_NAME, config.keep_gb)
-        self.recorder = None if segments is None else Recorder(segments, self._dropped)
+        for source in sources:
+            check_protocol(source.address)
+        for given in files.values():
+            if len(given.files) == 1:  # where it cannot be read, nothing has been begun
+                next(iter(given))
         self.attached = Attached(detector, self.shelf)
         self._state = StateFile(None if config.events is None else Path(config.events).with_suffix(".state.json"))
         choices = {source.name: self._first_choice(source) for source in sources}
         self._attach_spares()
-        self.journal = Journal(None if config.events is None else EventLog(Path(config.events)))
+        with ExitStack() as undo:  # last, as what is made here stays; where one of them cannot be made, none does
+            events = None if config.events is None else EventLog(Path(config.events))
+            if events is not None:
+                undo.callback(events.undo)
+            crops = _folder("crops", config.crops, CROP_NAME, config, undo)
+            segments = _folder("segments", config.segments, SEGMENT_NAME, config, undo)
+            undo.pop_all()
+        self.journal = Journal(events)
+        self.crops = Crops(crops)
+        self.recorder = None if segments is None else Recorder(segments, self._dropped)
         self._changing = threading.Lock()
         inbox = Inbox({source.name: source.address.live for source in sources}, self._dropped)
         self._inbox = inbox
@@ -96,7 +113,7 @@ class Service:
             for name, source in self.sources.items()
         ]
 
-    def run(self, stop: threading.Event, started: Callable[[], None] = lambda: None) -> int:
+    def run(self, stop: Stop, started: Callable[[], None] = lambda: None) -> int:
         """Watch.
 
         Args:
@@ -112,12 +129,17 @@ class Service:
         workers: list[Worker] = [self.detecting, self.judging, *([self.recorder] if self.recorder else [])]
         for worker in workers:
             worker.start()
-        self.detecting.ask(self._warm_up).result()
-        self.journal.tell("started", sources={name: source.address.shown for name, source in self.sources.items()})
-        for reader in self._readers:
-            reader.start()
-        started()
         try:
+            warm = self.detecting.ask(self._warm_up)
+            while not warm.done() and not stop.wait(0.02):
+                self.detecting.check()
+            if warm.done():
+                warm.result()
+                shown_as = {name: source.address.shown for name, source in self.sources.items()}
+                self.journal.tell("started", sources=shown_as)
+                for reader in self._readers:
+                    reader.start()
+                started()
             while not stop.wait(0.2) and any(reader.alive for reader in self._readers):
                 for worker in (*workers, *self._readers):
                     worker.check()
@@ -139,17 +161,21 @@ class Service:
             changes: any of `adapter`, `mode`, `confidence` and `thresholds`, see `Choice`.
 
         Raises:
-            ConfigError: no such source, or no such choice.
+            ConfigError: no such source, no such choice, no such class; or the detector takes too long.
             AdapterError: no such adapter, or one that is broken or was made for another base.
         """
         if name not in self.sources:
-            raise ConfigError(f"no source {name!r} here (there are: {', '.join(self.sources)})")
+            raise ConfigError(f"no source {shown(name)} here (there are: {', '.join(self.sources)})")
         with self._changing:
             before = self.detecting.choices[name]
             if changes.get("adapter", "") is None and before.mode == "defects":
                 changes.setdefault("mode", "both")
             choice = replace(before, **changes)
             loaded = None if choice.adapter is None else self.attached.load(choice.adapter)
+            learned = loaded[1].card.names if loaded and loaded[1] else self.attached.classes(choice.adapter)
+            known = {*self.attached.detector.names, *learned, *before.thresholds, *self.sources[name].choice.thresholds}
+            if strange := [kind for kind in choice.thresholds if kind not in known]:
+                raise ConfigError(f"threshold of {shown(strange[0])}: neither the base nor the adapter has this class")
 
             def switch() -> None:
                 if choice.adapter is not None and loaded is not None:
@@ -157,7 +183,10 @@ class Service:
                 self.detecting.choices[name] = choice
                 self.attached.tidy({other.adapter for other in self.detecting.choices.values() if other.adapter})
 
-            self.detecting.ask(switch).result(ANSWER)
+            switched = self.detecting.ask(switch)
+            if not wait([switched], ANSWER).done and switched.cancel():
+                raise ConfigError(f"the detector did not answer within {ANSWER:g} s: nothing changed; try again")
+            switched.result()
             self.journal.tell("switched", name, **choice.as_dict())
             self._state.remember(
                 {key: (self.sources[key].choice, present) for key, present in self.detecting.choices.items()}
@@ -204,6 +233,9 @@ class Service:
     def _with_adapter(self, choice: Choice) -> Choice:
         if choice.adapter is not None:
             self.attached.put_on(choice.adapter, *self.attached.load(choice.adapter))
+        known = (*self.attached.detector.names, *self.attached.classes(choice.adapter))
+        if unknown := [name for name in choice.thresholds if name not in known]:
+            log.warning("threshold of %s: neither the base nor the adapter has such a class", told(unknown, known))
         return choice
 
     def _warm_up(self) -> None:
@@ -230,7 +262,7 @@ class Service:
     def _alarm(self, result: Result, alarm: Alarm) -> None:
         shot, found, row = result.shot, result.found, alarm.row
         key = f"{shot.source} {shot.key} {alarm.track}"
-        event_id = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+        event_id = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=8).hexdigest()
         name = f"{file_stamp(shot.at)}-{shot.source}-{event_id}"
         # First the close-up, then the event that names it.
         crop = self.crops.keep(event_id, name, result.picture, found.boxes[row])
@@ -275,8 +307,12 @@ class Service:
         self.journal.close()
 
 
-def _folder(option: str, path: str | None, pattern: str, keep_gb: float) -> BoundedFolder | None:
-    return None if path is None else BoundedFolder(option, Path(path), pattern, keep_gb * GB)
+def _folder(option: str, path: str | None, pattern: str, config: CameraConfig, undo: ExitStack) -> BoundedFolder | None:
+    if path is None:
+        return None
+    folder = BoundedFolder(option, Path(path), pattern, config.keep_gb * GB)
+    undo.callback(folder.undo)
+    return folder
 
 
 def _for_page(found: Detections, tracks: Any, size: tuple[int, int]) -> list[dict[str, Any]]:

@@ -77,7 +77,7 @@ def _entry(entry: Any) -> SourceConfig:
         raise ConfigError(f"unknown key {strange[0]!r}; expected {', '.join(known)}")
     given = {**entry, "url": str(entry.get("url", ""))}
     if not given["url"]:
-        raise ConfigError("no url; expected a URL, a camera's number, a video or a folder")
+        raise ConfigError("no url; expected a URL, a camera's number or path, a video or a folder")
     for key in ("name", "adapter", "mode"):
         if not isinstance(given.get(key), (str, type(None))):
             raise ConfigError(f"{key}: expected text")
@@ -92,7 +92,7 @@ def _free_name(address: Address, taken: Sequence[str]) -> str:
     """A name from the address: its host, its file, its folder; with a number where that is taken."""
     stem = {
         "network": host(address),
-        "usb": f"camera-{address.target}",
+        "usb": f"camera-{address.target}" if address.target.isdecimal() else Path(address.target).name,
         "files": Path(address.target).absolute().stem if address.kind == "files" else "",
     }[address.kind]
     stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:56] or "source"

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vision_lora.errors import AdapterError, ConfigError
+from vision_lora.streaming.incoming import shown
+from vision_lora.streaming.trouble import Trouble, words
 
 SUFFIX = ".safetensors"
 
@@ -25,6 +27,7 @@ class Shelf:
         if folder is not None and not folder.is_dir():
             raise ConfigError(f"--adapters {folder}: no such folder")
         self.folder = folder
+        self._trouble = Trouble(folder)
         self._given: dict[str, Path] = {}
         for file in given:
             other = self._given.setdefault(self.name(file), file)
@@ -51,13 +54,24 @@ class Shelf:
         """
         file = self._given.get(name) or self._in_folder().get(name)
         if file is None:
-            raise AdapterError(f"no adapter {name!r} here (there are: {', '.join(self.names()) or 'none'})")
+            raise AdapterError(f"no adapter {shown(name)} here (there are: {', '.join(self.names()) or 'none'})")
         return file
 
     def _in_folder(self) -> dict[str, Path]:
         """Adapters in the folder; a link that leads out of it is none."""
         if self.folder is None:
             return {}
-        root = self.folder.resolve()
-        files = (file for file in self.folder.iterdir() if file.name.endswith(SUFFIX) and file.is_file())
-        return {self.name(file): file for file in files if file.resolve().is_relative_to(root)}
+        try:
+            root = self.folder.resolve()
+            files = {
+                self.name(file): file
+                for file in self.folder.iterdir()
+                # A name that cannot be printed cannot be chosen either, nor told to a page.
+                if file.name.endswith(SUFFIX) and file.name.isprintable() and file.is_file()
+            }
+            files = {name: file for name, file in files.items() if file.resolve().is_relative_to(root)}
+        except OSError as error:  # taken away, or to be read no longer
+            self._trouble.told(f"adapters cannot be listed ({words(error)})")
+            return {}
+        self._trouble.over()
+        return files

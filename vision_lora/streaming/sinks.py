@@ -11,7 +11,8 @@ from vision_lora.detections import Detections
 from vision_lora.drawing import draw_detections
 from vision_lora.errors import ConfigError, FormatError
 from vision_lora.images import write_picture
-from vision_lora.outputs import shown
+from vision_lora.names import shown
+from vision_lora.outputs import plain
 from vision_lora.streaming.source import FileSource, Frame
 from vision_lora.videos import VIDEO_SUFFIXES, VideoFile
 
@@ -77,15 +78,14 @@ class AnnotatedFolder:
             self.close()
             self._video = (frame.name, VideoFile(target, frame.fps))
             if abs((rate := self._video[1].rate) - frame.fps) > 0.01 * frame.fps:
-                self.problems.append(f"{shown(target)} has {rate:g} frames a second: no MP4 takes {frame.fps:g}")
+                self.problems.append(f"{shown(str(target))} has {rate:g} frames a second: no MP4 takes {frame.fps:g}")
         return self._video[1]
 
 
 def copy_names(names: Iterable[str]) -> dict[str, str]:
     """Names for the copies of files: readable, in a format that takes any picture, and each another one.
 
-    A JPEG and a PNG keep their name; `.png` is put behind that of any other picture, `.mp4` behind a video's. What
-    `shown` replaces is a `_` here, which every file system has a character for.
+    A JPEG and a PNG keep their name; `.png` is put behind that of any other picture, `.mp4` behind a video's.
 
     Args:
         names: of the files, relative, with `/`.
@@ -100,9 +100,7 @@ def copy_names(names: Iterable[str]) -> dict[str, str]:
     taken = set[str]()
     copies = dict[str, str]()
     for name in sorted(names, key=lambda name: not name.lower().endswith(_KEPT)):  # those that keep theirs come first
-        path = PurePosixPath(
-            *(shown(part).replace("\N{REPLACEMENT CHARACTER}", "_") for part in PurePosixPath(name).parts)
-        )
+        path = PurePosixPath(*map(plain, PurePosixPath(name).parts))
         wanted = (".mp4",) if path.suffix.lower() in VIDEO_SUFFIXES else _KEPT
         kept = path.suffix.lower() in wanted
         ending, stem = (path.suffix, path.stem) if kept else (wanted[-1], path.name)

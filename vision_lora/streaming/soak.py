@@ -38,7 +38,7 @@ class SoakConfig:
 
     model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
     adapter: str | None = option(None, "adapter file; without it the base alone is used")
-    imgsz: int | None = option(None, "side of the square pictures, pixels; default: the adapter's, or 640")
+    imgsz: int | None = option(None, "side of the square pictures, pixels; default: the adapter's, or the base's")
     video: str | None = option(None, "video to watch; default: a drawn one, 640 x 360 pixels")
     fps: float = option(60.0, "pictures a second of each feed; more than the detector manages")
     minutes: int = option(30, "how long; the minute before is for warming up")
@@ -128,7 +128,6 @@ def _minutes(service: Service, config: SoakConfig, console: Console) -> Iterator
         console.print(
             f"{number:3d} min  {minute.resident_mib:7.1f} MiB  p99 {minute.p99_ms:6.1f} ms  {minute.fps:5.1f} fps  "
             f"{minute.threads} threads  {minute.files} files  {minute.alarms} alarms",
-            markup=False,
         )
         if number:
             yield minute

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from vision_lora.datasets.coco import coco_pictures
 from vision_lora.errors import DataError, reason
+from vision_lora.files import irregular
 from vision_lora.images import IMAGE_SUFFIXES, read_image
-from vision_lora.outputs import shown
 from vision_lora.videos import VIDEO_SUFFIXES, Video
 
 
@@ -67,6 +67,8 @@ class FileSource:
                 continue
             count += 1
             with self._told():
+                if found := irregular(file):
+                    raise DataError(f"{file}: {found}; expected a picture")
                 yield Frame(self.name(file), read_image(file), image_id=self.ids[place] if self.ids else count)
 
     def _video(self, file: Path, before: int) -> Generator[Frame, None, int]:
@@ -116,8 +118,7 @@ def open_files(source: str, *, results: Iterable[Path] = ()) -> FileSource:
             )
         return FileSource(path.parent, [path])
     if not path.is_dir():
-        found = "is a device, a pipe or a socket" if path.exists() else "no such file or folder"
-        raise DataError(f"{source}: {found}; expected a picture, a video, or a folder of them")
+        raise DataError(f"{source}: {irregular(path)}; expected a picture, a video, or a folder of them")
     found_files = _in_folder(path, results)
     if not found_files.files:
         others = f" ({'; '.join(found_files.left_out)})" if found_files.left_out else ""
@@ -133,7 +134,7 @@ def _in_folder(folder: Path, results: Iterable[Path]) -> FileSource:
     others, links = Counter[str](), 0
 
     def unreadable(error: OSError) -> None:
-        source.left_out.append(f"{shown(error.filename)}: cannot be read ({reason(error)})")
+        source.left_out.append(f"{error.filename}: cannot be read ({reason(error)})")
 
     for here, folders, names in os.walk(folder, onerror=unreadable):
         for name in sorted(folders):
@@ -142,14 +143,14 @@ def _in_folder(folder: Path, results: Iterable[Path]) -> FileSource:
                 links += 1  # os.walk does not follow them: they may lead in a circle
             elif os.path.realpath(path) in own:
                 folders.remove(name)
-                source.left_out.append(f"the folder {shown(path)}: results are in it")
+                source.left_out.append(f"the folder {path}: results are in it")
         for name in names:
             ending = os.path.splitext(name)[1].lower()
             path = os.path.join(here, name)
             if ending not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-                others[shown(ending) or "no ending"] += 1
-            elif not os.path.isfile(path):  # a pipe would be waited for, a device might never end
-                source.left_out.append(f"{shown(path)}: not a file (a pipe, a device, or a link to nothing)")
+                others[ending or "no ending"] += 1
+            elif found := irregular(Path(path)):  # a pipe would be waited for, a device might never end
+                source.left_out.append(f"{path}: {found}")
             else:
                 files.append(Path(path))
     if links:

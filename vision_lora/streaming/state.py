@@ -28,7 +28,7 @@ class StateFile:
         if path is not None and path.is_file():
             try:
                 rows = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 log.warning("%s: not readable, so the configuration counts (%s)", path, error)
                 return
             if isinstance(rows, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import tempfile
 import time
@@ -9,19 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
+from vision_lora.datasets.batch import Batch
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.making import new_adapter, plan_adapter
+from vision_lora.devices import make_fabric
 from vision_lora.placement import Placement
+from vision_lora.training.fit import Step
+from vision_lora.training.flat import Flat
+from vision_lora.training.graphs import Backward, Eager, Graphed
+from vision_lora.training.objective import Task
 from vision_lora.training.probe import noise_batch, saved_mib
+
+Way = Literal["plain", "flat", "graph"]
 
 CLASSES = 6
 NARROWER: tuple[Placement, ...] = ("deep", "neck", "head")  # than `all`
@@ -73,12 +82,12 @@ def training_rows(
         seed: of pictures, boxes and initial weights.
     """
     images, targets = noise_batch(imgsz, batch, CLASSES, seed)
-    steps: dict[str, Callable[[], None]] = {}
+    steps: dict[str, Callable[[], Tensor]] = {}
     saved: dict[str, float] = {}
     for method, make in _methods(model, rank).items():
         torch.manual_seed(seed)
         detector, learned = make()
-        steps[method] = training_step(detector, learned, images, targets, dtype)
+        steps[method] = training_step(detector, learned, images, targets, dtype, way="flat")
         steps[method]()  # warm-up, and the optimizer's state
         saved[method] = saved_mib(detector, learned, images, targets, dtype) / batch
     seconds = _in_turn(steps, repeats)
@@ -129,19 +138,21 @@ def switch_rows(model: str, *, imgsz: int, rank: int, repeats: int, seed: int = 
 
 def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[Detector, nn.Module]]]:
     methods: dict[str, Callable[[], tuple[Detector, nn.Module]]] = {
-        "full": lambda: _full(model),
+        "full": lambda: full(model),
         "lora": lambda: adapted(model, rank, "lora", 0),
         **{f"lora, {place}": partial(adapted, model, rank, placement=place) for place in NARROWER},
         "lora-fa": lambda: adapted(model, rank, "lora-fa", 0),
     }
-    try:
-        import peft  # noqa: F401 - optional
-    except ImportError:
-        return methods
-    return {**methods, "peft": lambda: _peft(model, rank)}
+    return {**methods, "peft": lambda: peft_lora(model, rank)} if peft_installed() else methods
 
 
-def _full(model: str) -> tuple[Detector, nn.Module]:
+def peft_installed() -> bool:
+    """Whether there is something to compare with."""
+    return importlib.util.find_spec("peft") is not None
+
+
+def full(model: str) -> tuple[Detector, nn.Module]:
+    """A detector for `CLASSES` classes whose every weight trains, and its network."""
     detector = Detector.load(model, fold=False)
     replace_classes(detector, _names())
     unfreeze(detector)
@@ -159,7 +170,7 @@ def adapted(
     return detector, adapter
 
 
-def _peft(model: str, rank: int) -> tuple[Detector, nn.Module]:
+def peft_lora(model: str, rank: int) -> tuple[Detector, nn.Module]:
     """PEFT's LoRA as it is commonly put on a YOLO: all dense convolutions, BatchNorm kept and frozen."""
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -178,9 +189,16 @@ def _peft(model: str, rank: int) -> tuple[Detector, nn.Module]:
 
 
 def training_step(
-    detector: Detector, learned: nn.Module, images: Tensor, targets: Tensor, dtype: str
-) -> Callable[[], None]:
-    """One training step on always the same pictures, to be called again and again: what `fit` does, on the CPU.
+    detector: Detector,
+    learned: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    dtype: str,
+    *,
+    device: str = "cpu",
+    way: Way = "plain",
+) -> Callable[[], Tensor]:
+    """One training step on always the same pictures, to be called again and again.
 
     Args:
         detector: to be trained.
@@ -188,17 +206,42 @@ def training_step(
         images: (B, 3, S, S) uint8 RGB.
         targets: (M, 6): index in the batch, class, x1, y1, x2, y2 in pixels.
         dtype: fp32 or bf16.
-    """
-    parameters = [parameter for parameter in learned.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+        device: as for `vision_lora.devices.pick_device`.
+        way: `plain` is the loop that everybody writes; `flat` has its parameters in long tensors, as `fit` has them on
+            a CPU; `graph` is a CUDA graph besides, as `fit` has it on a GPU.
 
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
-            losses = detector.losses(images, targets)
-        torch.stack(list(losses.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+    Returns:
+        The step; it gives the losses, (n,), which may be overwritten by the next one.
+    """
+    fabric = make_fabric(device, dtype)
+    module = Step(detector.network, learned, Task(detector)).to(fabric.device)
+    batch = Batch(images, targets, *(torch.zeros(len(images)),) * 3)
+    batch = (batch.with_room() if way == "graph" else batch).to(fabric.device)
+    parameters = [parameter for parameter in learned.parameters() if parameter.requires_grad]
+    if way == "plain":
+        optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+
+        def plain() -> Tensor:
+            with fabric.autocast():
+                losses = torch.stack(list(module(batch.images, batch.targets).values()))
+            losses.sum().backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            return losses.detach()
+
+        return plain
+    flat = Flat([{"params": parameters}])
+    optimizer = torch.optim.AdamW(flat.groups, lr=1e-4, fused=True)
+    eager = Eager(fabric.setup_module(module, move_to_device=False), fabric)
+    backward: Backward = Graphed(module, flat, detector.network, fabric, eager) if way == "graph" else eager
+
+    def step() -> Tensor:
+        _, losses = backward(batch.images, batch.targets)
+        torch.nn.utils.clip_grad_norm_(flat.tensors, 10.0)
         optimizer.step()
-        optimizer.zero_grad()
+        flat.zero_grad()
+        return losses
 
     return step
 

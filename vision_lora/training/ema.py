@@ -8,52 +8,58 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from vision_lora.training.flat import Flat
+
 
 class Ema:
-    """Averaged copy of a module's state (Polyak & Juditsky 1992): parameters, and buffers such as BatchNorm's.
+    """Averaged copy of what trains (Polyak & Juditsky 1992): parameters, and buffers such as BatchNorm's.
 
     Args:
-        module: what trains.
+        flat: the parameters.
+        module: that they belong to, for its buffers.
         decay: weight of the old average in a step; early steps use (1 + steps) / (10 + steps) where that is smaller,
             so that the initial values fade. 0 follows the module.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module = module
+    def __init__(self, flat: Flat, module: nn.Module, decay: float) -> None:
+        self.flat = flat
         self.decay = decay
         self.steps = 0
-        self.average = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        tensors = [*(whole.detach() for whole in flat.tensors), *module.buffers()]
+        self.floats = [tensor for tensor in tensors if tensor.dtype.is_floating_point]  # not BatchNorm's counters
+        self.average = [tensor.clone() for tensor in self.floats]
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the module's present values."""
+        """Take in the present values."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        present = self.module.state_dict()
-        floats = [name for name, tensor in present.items() if tensor.dtype.is_floating_point]
-        # All at once: one by one, their hundreds of tiny kernels take a GPU longer than the arithmetic.
-        torch._foreach_lerp_([self.average[name] for name in floats], [present[name] for name in floats], 1 - decay)
-        for name in present.keys() - floats:
-            self.average[name].copy_(present[name])
+        torch._foreach_lerp_(self.average, self.floats, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The module holds the average for a while."""
-        present = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
-        self.module.load_state_dict(self.average)
+        """What trains is the average for a while."""
+        present = [tensor.clone() for tensor in self.floats]
+        self._become(self.average)
         try:
             yield
         finally:
-            self.module.load_state_dict(present)
+            self._become(present)
 
-    def state_dict(self) -> dict[str, Tensor | int]:
+    @torch.no_grad()
+    def _become(self, values: list[Tensor]) -> None:
+        torch._foreach_copy_(self.floats, values)
+        self.flat.changed()
+
+    def state_dict(self) -> dict[str, int | list[Tensor]]:
         """What `load_state_dict` needs to go on."""
-        return {"steps": self.steps, **{f"average.{name}": tensor for name, tensor in self.average.items()}}
+        return {"steps": self.steps, "average": self.average}
 
-    def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
+    def load_state_dict(self, state: dict[str, int | list[Tensor]]) -> None:
         """Go on from an earlier `state_dict`."""
-        self.steps = int(state["steps"])
-        for name, tensor in self.average.items():
-            saved = state[f"average.{name}"]
-            assert isinstance(saved, Tensor)
+        steps, average = state["steps"], state["average"]
+        assert isinstance(steps, int)
+        assert isinstance(average, list)
+        self.steps = steps
+        for tensor, saved in zip(self.average, average, strict=True):
             tensor.copy_(saved)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -15,11 +13,16 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from vision_lora.config import TrainConfig
+from vision_lora.datasets.batch import ahead
 from vision_lora.datasets.loader import TrainLoader
+from vision_lora.detectors.share import counting
 from vision_lora.errors import TrainingError
-from vision_lora.outputs import write_torch
 from vision_lora.training.ema import Ema
+from vision_lora.training.flat import Flat
+from vision_lora.training.graphs import Backward, Eager, Graphed
 from vision_lora.training.objective import Objective
+from vision_lora.training.pace import Pace
+from vision_lora.training.state import State, random_states, set_random_state
 
 Row = dict[str, float]
 
@@ -50,7 +53,7 @@ class History:
 
     Attributes:
         rows: one an epoch: epoch, lr, mean losses, map50_95 and map50 on val, images_per_second.
-        seconds: of each training step, loading not counted.
+        seconds: of each training step, waiting for pictures not counted; on a GPU means over some steps.
         best: highest map50_95 on val so far.
     """
 
@@ -78,9 +81,10 @@ class Step(nn.Module):
         self.learned = learned
         self._objective = objective
 
-    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Losses by name, see `Objective`."""
-        return self._objective(images, targets)
+    def forward(self, images: Tensor, targets: Tensor, *further: Tensor, present: bool = True) -> dict[str, Tensor]:
+        """Losses by name, see `Objective`; of pictures that count, or that only keep the processes in step."""
+        with counting(present):
+            return self._objective(images, targets, *further)
 
 
 def fit(
@@ -92,8 +96,10 @@ def fit(
     save: Callable[[str], None],
     config: TrainConfig,
     fabric: Fabric,
-    state_file: Path,
+    state: State,
     listener: Listener,
+    *,
+    graphed: bool = False,
 ) -> History:
     """Train `learned`, an adapter or the network itself, and keep the best and the last weights.
 
@@ -106,72 +112,77 @@ def fit(
         save: writes the detector as it is now; called with `best` or `last`.
         config: the recipe.
         fabric: devices and precision.
-        state_file: where everything needed to go on is written after each epoch; read first where it exists.
+        state: where everything needed to go on is written, before the first step and after each epoch.
         listener: is told of each step and epoch.
+        graphed: whether steps are captured in CUDA graphs, see `vision_lora.training.graphs`.
 
     Raises:
         TrainingError: a loss is not a number.
-        KeyboardInterrupt: after the last weights were saved.
+        KeyboardInterrupt: after the last weights were saved, where there had been a step.
     """
-    # One kernel for hundreds of small tensors. It would scale fp16's gradients by itself, after they were clipped.
-    fused = config.precision != "fp16"
-    optimizer = torch.optim.AdamW(parameter_groups(learned, config), lr=config.peak_lr, fused=fused)
-    step, optimizer = fabric.setup(Step(network, learned, objective), optimizer)
-    ema = Ema(learned, config.ema)
+    module = Step(network, learned, objective).to(fabric.device)
+    flat = Flat(parameter_groups(learned, config))
+    # One kernel; it would scale fp16's gradients by itself, after they were clipped.
+    optimizer = torch.optim.AdamW(flat.groups, lr=config.peak_lr, fused=config.precision != "fp16")
+    step, optimizer = fabric.setup(module, optimizer)
+    eager = Eager(step, fabric)
+    backward: Backward = Graphed(module, flat, network, fabric, eager) if graphed else eager
+    ema = Ema(flat, learned, config.ema)
     history = History()
-    if state_file.exists():
-        _load_state(state_file, learned, optimizer, ema, history)
     warmup = max(1, round(config.warmup * len(batches)))
 
+    def keep() -> None:
+        values = _values(learned, optimizer, fabric, ema, history)
+        if fabric.is_global_zero:
+            state.save(values)
+
     try:
-        for epoch in range(len(history.rows), config.epochs):
+        if state.values is None:
+            keep()
+        else:
+            _restore(state.values, learned, optimizer, fabric, ema, history)
+        while not _ended(history, config):
+            epoch = len(history.rows)
             batches.set_epoch(epoch)
             side = side_at(epoch, config)
             objective.begin_epoch(epoch, config.epochs)
-            means: dict[str, float] = {}
-            pictures, started = 0, time.perf_counter()
-            for index, batch in enumerate(batches):
-                batch = batch.to(fabric.device, non_blocking=True).resized(side)
-                began = time.perf_counter()
+            pace = Pace(fabric)
+            for index, batch in enumerate(pace.waiting_for(ahead(batches, fabric.device, room=graphed))):
+                batch = batch.resized(side)
+                present = bool((batch.indices >= 0).all())
                 done, steps = epoch * len(batches) + index, config.epochs * len(batches)
                 lr = config.peak_lr * schedule(done, steps, warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group["ratio"]
-                losses = step(batch.images, batch.targets)
-                stacked = torch.stack(list(losses.values()))
-                fabric.backward(stacked.sum())
+                inputs = (batch.images, batch.targets, *objective.further(fabric.device))
+                names, losses = backward(*inputs, present=present)
                 fabric.clip_gradients(step, optimizer, max_norm=config.clip, error_if_nonfinite=False)
                 optimizer.step()
-                optimizer.zero_grad()
+                flat.zero_grad()
                 ema.update()
-                # Read as a list: one wait for the device, not one a loss.
-                for name, value in zip(losses, stacked.tolist(), strict=True):
-                    means[name] = means.get(name, 0.0) + (value - means.get(name, 0.0)) / (index + 1)
-                if not all(map(math.isfinite, means.values())):
-                    raise TrainingError(
-                        f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "
-                        f"try --lr {config.peak_lr / 4:g}, or --precision fp32"
-                    )
-                history.seconds.append(time.perf_counter() - began)
-                pictures += len(batch)
-                speed = pictures / (time.perf_counter() - started)
-                listener.stepped(epoch + 1, index + 1, len(batches), {**means, "images_per_second": speed})
+                read = pace.stepped(names, losses, batches.pictures(index), last=index + 1 == len(batches))
+                if read:
+                    means = read
+                    if not all(map(math.isfinite, means.values())):
+                        raise TrainingError(
+                            f"epoch {epoch + 1}, step {index + 1}: the loss is not a number ({means}); "
+                            f"try --lr {config.peak_lr / 4:g}, or --precision fp32"
+                        )
+                    listener.stepped(epoch + 1, index + 1, len(batches), {**means, **pace.speed})
+            history.seconds += pace.seconds
 
             with ema.applied():
                 # One process measures, and all stop and keep by its word.
                 map50_95, map50 = fabric.broadcast(validate() if fabric.is_global_zero else (0.0, 0.0))
                 row = {"epoch": epoch + 1, "lr": lr, **means, "map50_95": map50_95, "map50": map50}
-                history.rows.append({**row, "images_per_second": speed})
+                history.rows.append({**row, **pace.speed})
                 if best := map50_95 > history.best:
                     history.best = map50_95
                     save("best")
                 save("last")
-            if fabric.is_global_zero:
-                _save_state(state_file, learned, optimizer, ema, history)
+            keep()
             listener.validated(history.rows[-1], best=best)
             fabric.barrier()
-            if epoch + 1 - history.best_epoch >= config.patience:
-                break
     except KeyboardInterrupt:
         with ema.applied():
             save("last")
@@ -228,21 +239,39 @@ def parameter_groups(learned: nn.Module, config: TrainConfig) -> list[dict[str, 
     ]
 
 
-def _save_state(file: Path, learned: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, history: History) -> None:
-    state = {
+def _ended(history: History, config: TrainConfig) -> bool:
+    """Whether the last epoch is over, or so many without a better one are."""
+    epochs = len(history.rows)
+    return epochs >= config.epochs or (epochs > 0 and epochs - history.best_epoch >= config.patience)
+
+
+def _values(
+    learned: nn.Module, optimizer: torch.optim.Optimizer, fabric: Fabric, ema: Ema, history: History
+) -> dict[str, Any]:
+    """All that it takes to go on."""
+    return {
         "learned": learned.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "precision": fabric._precision.state_dict(),
+        "random": random_states(),
         "ema": ema.state_dict(),
         "rows": history.rows,
         "seconds": history.seconds,
         "best": history.best,
     }
-    write_torch(file, state)  # a run killed while writing keeps the state before
 
 
-def _load_state(file: Path, learned: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, history: History) -> None:
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    learned.load_state_dict(state["learned"])
-    optimizer.load_state_dict(state["optimizer"])
-    ema.load_state_dict(state["ema"])
-    history.rows, history.seconds, history.best = state["rows"], state["seconds"], state["best"]
+def _restore(
+    values: dict[str, Any],
+    learned: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    fabric: Fabric,
+    ema: Ema,
+    history: History,
+) -> None:
+    learned.load_state_dict(values["learned"])
+    optimizer.load_state_dict(values["optimizer"])
+    fabric._precision.load_state_dict(values["precision"])
+    ema.load_state_dict(values["ema"])
+    history.rows, history.seconds, history.best = values["rows"], values["seconds"], values["best"]
+    set_random_state(values["random"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from lightning_fabric import Fabric
-
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.leaves import leaves
@@ -14,7 +12,9 @@ LEAVES = 128  # drawn pictures that stand in where a run has no everyday ones to
 LARGER = 2  # sides of the pictures to learn from that the replayed ones have, at most
 
 
-def replay_loader(config: TrainConfig, side: int, steps: int, fabric: Fabric) -> TrainLoader:
+def replay_loader(
+    config: TrainConfig, side: int, steps: int, shard: tuple[int, int], *, pin: bool, spare: int
+) -> TrainLoader:
     """Everyday pictures, or for want of any dead leaves, augmented without labels.
 
     They are as large as the base was trained on, where that is up to twice the side that defects are learned at: what
@@ -25,7 +25,9 @@ def replay_loader(config: TrainConfig, side: int, steps: int, fabric: Fabric) ->
         config: the recipe, with the side of the pictures to train on.
         side: of the pictures that the base was trained on, pixels.
         steps: batches an epoch.
-        fabric: devices.
+        shard: which of how many processes this is.
+        pin: put batches in page-locked memory, for a GPU.
+        spare: bytes of shared memory to leave to the batches to learn from.
     """
     side = min(max(side, config.imgsz), LARGER * config.imgsz)
     samples = leaves(LEAVES, side, config.seed) if config.replay is None else open_pictures(config.replay)
@@ -38,6 +40,7 @@ def replay_loader(config: TrainConfig, side: int, steps: int, fabric: Fabric) ->
         seed=config.seed + 1,
         workers=config.workers,
         min_draws=steps * batch,
-        pin_memory=fabric.device.type == "cuda",
-        shard=(fabric.global_rank, fabric.world_size),
+        pin_memory=pin,
+        shard=shard,
+        spare=spare,
     )

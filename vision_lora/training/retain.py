@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vision_lora.datasets.loader import Batch, TrainLoader
+from vision_lora.datasets.batch import Batch
+from vision_lora.datasets.loader import TrainLoader
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.share import counting
 
 # How much the old classes' scores count on the pictures to learn from. Features and boxes have to change there; scores
 # only must not rise where a defect looks like something.
@@ -42,11 +44,16 @@ class Retaining:
         self.replay.set_epoch(epoch)
         self._pictures = iter(self.replay)
 
-    def __call__(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def further(self, device: torch.device) -> tuple[Tensor, ...]:
+        """See `Objective`: the next pictures to replay, (B, 3, S, S) uint8."""
+        return (next(self._pictures).images.to(device, non_blocking=True),)
+
+    def __call__(self, images: Tensor, targets: Tensor, *further: Tensor) -> dict[str, Tensor]:
         """See `Objective`; `retain` is the distance."""
-        replay = next(self._pictures).images.to(images.device)
+        (replay,) = further
         prepare = self.detector.prepare
         losses, here = self.detector.retaining_losses(prepare(images), targets, self.teacher)
-        _, there = self.detector.retaining_losses(prepare(replay), None, self.teacher)
+        with counting(True):  # also where this process has no picture to learn from
+            _, there = self.detector.retaining_losses(prepare(replay), None, self.teacher)
         distance = ON_DEFECTS * here["classes"] + torch.stack(list(there.values())).sum()
         return {**losses, "retain": self.weight * distance}

@@ -13,6 +13,7 @@ from vision_lora.datasets.split import split_dataset
 from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.errors import DataError
 from vision_lora.images import read_image
+from vision_lora.names import pick
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def open_samples(config: TrainConfig) -> Opened:
     """
     dataset = open_dataset(config.data, strict=config.strict)
     if config.classes is not None:
-        dataset = dataset.only(config.classes.split(","))
+        dataset = dataset.only(pick(config.classes, dataset.names))
     if dataset.splits.get("train") and not dataset.splits.get("val"):
         dataset = split_dataset(dataset, {"train": 0.8, "val": 0.2}, seed=config.seed)
     train_samples = _split(dataset, "train")

@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 import csv
-import json
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
-import lightning_fabric
 import torch
+from lightning_fabric import Fabric
+from torch import distributed as dist
 
 from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.plan import Plan
 from vision_lora.config import TrainConfig
-from vision_lora.datasets.augment import load_recipe
-from vision_lora.datasets.demo.write import ensure_demo
-from vision_lora.datasets.loader import TrainLoader, eval_loader, train_loader
-from vision_lora.datasets.sample import Dataset, own_size
+from vision_lora.datasets.sample import Dataset
 from vision_lora.detectors.base import Detector
-from vision_lora.devices import make_fabric
+from vision_lora.devices import make_fabric, use_threads
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.report import save_curves, save_prediction_grid
-from vision_lora.outputs import new_folder, write_json
-from vision_lora.placement import placement_for
-from vision_lora.training.budget import choose_layers
-from vision_lora.training.fit import Listener, Silent, fit
-from vision_lora.training.methods import TEACHER, Learner, make_learner
-from vision_lora.training.objective import Objective, Task
-from vision_lora.training.replay import replay_loader
-from vision_lora.training.retain import Retaining
-from vision_lora.training.samples import open_samples
+from vision_lora.outputs import write_json
+from vision_lora.training.checks import check_room
+from vision_lora.training.failures import in_words
+from vision_lora.training.fit import History, Listener, Silent, fit
+from vision_lora.training.folder import RunFolder, resume_command
+from vision_lora.training.graphs import obstacle
+from vision_lora.training.job import Job, open_data, prepare
+from vision_lora.training.methods import Learner
+from vision_lora.training.processes import GRACE, Helpers, Together
 from vision_lora.training.start import start_quietly
+from vision_lora.training.state import STATE, State
 
 
 class Audience(Listener, Protocol):
@@ -50,99 +48,138 @@ class Audience(Listener, Protocol):
 
 @dataclass(frozen=True)
 class Summary:
-    """What `summary.json` holds, and where the results lie."""
+    """What `summary.json` holds, and where the results lie.
+
+    Attributes:
+        out: the run's folder.
+        result: the adapter, or the trained checkpoint.
+        model: the base, as the options of the run call it.
+        values: of `summary.json`.
+    """
 
     out: Path
     result: Path
+    model: str
     values: dict[str, Any]
 
 
-def train(config: TrainConfig, audience: Audience) -> Summary | None:
+def train(config: TrainConfig, audience: Audience) -> Summary:
     """Run a whole training session.
-
-    Returns:
-        What the run gave; None in the helping processes of a run on several devices.
 
     Raises:
         VisionLoraError: any mistake of the user; nothing has been written then.
         KeyboardInterrupt: with a line that says where the last weights are.
     """
-    config, out = _resumed(config) if config.resume else (config, None)
-    recipe = load_recipe(config.augment)
-    ensure_demo(config.data)
-    fabric = make_fabric(config.device, config.precision, config.devices)
-    fabric.launch()
-    lightning_fabric.seed_everything(config.seed, verbose=False)
-    opened = open_samples(config)
-    names = opened.dataset.names
-    config = replace(
-        config,
-        imgsz=config.imgsz or own_size(opened.train),
-        placement=config.placement or placement_for(len(opened.train)),
-    )
-    batches = train_loader(
-        opened.train,
-        config.imgsz,
-        config.batch,
-        recipe=recipe,
-        seed=config.seed,
-        workers=config.workers,
-        strict=config.strict,
-        balanced=config.balanced,
-        min_draws=config.draws,
-        pin_memory=fabric.device.type == "cuda",
-        shard=(fabric.global_rank, fabric.world_size),
-    )
-    layers = None if config.budget is None else choose_layers(config, names, batches, fabric.device)
-    learner = make_learner(config, names, fabric.broadcast(layers))
-    detector, adapter = learner.detector, learner.adapter
-    replay = None
-    if adapter is not None and (config.joint or config.quiet):
-        replay = replay_loader(config, detector.side, len(batches), fabric)
-    val_batches = eval_loader(opened.val, config.imgsz, config.batch)
-    if fabric.is_global_zero:
-        out = out or _begin(config)
-        audience.started(learner.plan, learner.counts, learner.total, opened.dataset, out)
-    out = fabric.broadcast(out)
-    assert out is not None
-    state_file = out / "state.pt"
-    if config.quiet and adapter is not None and replay is not None and not state_file.exists():
-        start_quietly(detector, adapter, replay, batches)  # a run that goes on has its factors already
-    objective = _objective(config, learner, names, replay)
+    helpers = Helpers()
+    with RunFolder(config) as folder:
+        try:
+            return _train(folder, helpers, audience)
+        except KeyboardInterrupt:
+            if folder.path is None or not folder.state.exists():
+                raise
+            last = folder.path / _file_name("last", folder.config.method)
+            where = f"last weights are in {last}; " if last.exists() else ""
+            raise KeyboardInterrupt(f"{where}continue with: {resume_command(folder.path)}") from None
+        except RuntimeError as error:
+            raise helpers.dead(GRACE) or in_words(error, folder.config, folder.path) or error from error
+        finally:
+            helpers.stop()
+            if dist.is_initialized():
+                dist.destroy_process_group()
 
-    files = {name: out / _file_name(name, config.method) for name in ("best", "last")}
+
+def help_to_train(config: TrainConfig, out: Path, layers: Sequence[str] | None, *, goes_on: bool) -> None:
+    """Take part in a session that another process runs.
+
+    Args:
+        config: the run's options.
+        out: its folder.
+        layers: to adapt, where they have been chosen.
+        goes_on: whether it goes on from the state in its folder.
+    """
+    use_threads(config.threads, workers=config.workers, processes=config.devices)
+    fabric = make_fabric(config.device, config.precision, config.devices, Together(None))
+    data = open_data(config)
+    job = prepare(data, fabric, layers)
+    fabric.launch()
+    try:
+        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Silent())
+    except RuntimeError as error:
+        raise in_words(error, config, out) or error from error
+
+
+def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
+    config = folder.config
+    use_threads(config.threads, workers=config.workers, processes=config.devices)
+    fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
+    data = open_data(config)
+    state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
+    job = prepare(data, fabric, None if state is None else state.layers)
+    learner = job.learner
+    state = _state_to_go_on_from(folder, job.identity, refuse=folder.resumed) if state is not None else None
+    check_room(folder.path or Path(config.out), learner.learned, sum(learner.counts.values()))
+    out = folder.begin(anew=state is None)
+    audience.started(learner.plan, learner.counts, learner.total, data.opened.dataset, out)
+    if job.replay is not None and learner.adapter is not None and config.quiet and state is None:
+        start_quietly(learner.detector, learner.adapter, job.replay.whole(), job.batches.whole())
+    helpers.out = out
+    helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
+    fabric.launch()
+    state = state or State(out / STATE, job.identity, job.layers)
+    history = _learn(job, fabric, state, out, audience)
+    summary = _report(job, fabric, history, out)
+    state.file.unlink()  # only an interrupted run has something to resume
+    return summary
+
+
+def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener) -> History:
+    """Train; the first process writes the weights into the folder."""
+    learner = job.learner
+    detector, adapter = learner.detector, learner.adapter
 
     def save(name: str) -> None:
         if not fabric.is_global_zero:
             return
+        file = out / _file_name(name, job.config.method)
         if adapter is not None:
-            save_adapter(_stamped(adapter, {}), files[name])
+            save_adapter(_stamped(adapter, {}), file)
         else:
-            detector.save_checkpoint(files[name])
+            detector.save_checkpoint(file)
 
     def validate() -> tuple[float, float]:
-        result, _ = measure(detector, val_batches, opened.val, names, mode=learner.mode)
+        result, _ = measure(detector, job.val_batches, job.opened.val, job.names, mode=learner.mode)
         return result.map50_95, result.map50
 
-    try:
-        listener = audience if fabric.is_global_zero else Silent()
-        history = fit(
-            detector.network, learner.learned, objective, batches, validate, save, config, fabric, state_file, listener
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"last weights are in {files['last']}; continue with: python -m vision_lora.train --resume {out}"
-        ) from None
+    return fit(
+        detector.network,
+        learner.learned,
+        job.objective,
+        job.batches,
+        validate,
+        save,
+        job.config,
+        fabric,
+        state,
+        listener,
+        graphed=not _ungraphed(job, fabric),
+    )
 
-    if not fabric.is_global_zero:
-        return None
 
-    # What is reported is what the file gives, not what happens to be in memory.
-    trained = _reopened(learner, files["best"], fabric.device)
-    result, found = measure(trained, val_batches, opened.val, names, mode=learner.mode)
+def _ungraphed(job: Job, fabric: Fabric) -> str:
+    """Why steps are not captured in CUDA graphs; empty where they are."""
+    return obstacle(job.learner.detector, fabric) if job.config.graphs == "auto" else "off"
+
+
+def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
+    """Write what the run gave: what is reported is what the file gives, not what happens to be in memory."""
+    device = fabric.device
+    config, learner, opened, names = job.config, job.learner, job.opened, job.names
+    best = out / _file_name("best", config.method)
+    trained = _reopened(learner, best, device)
+    result, found = measure(trained, job.val_batches, opened.val, names, mode=learner.mode)
     if trained.adapter is not None:
         metrics = {"split": "val", "map50_95": result.map50_95, "map50": result.map50, "epochs": len(history.rows)}
-        save_adapter(_stamped(trained.adapter, metrics), files["best"])
+        save_adapter(_stamped(trained.adapter, metrics), best)
     values = {
         **result.to_json(),
         "split": "val",
@@ -153,38 +190,46 @@ def train(config: TrainConfig, audience: Audience) -> Summary | None:
         "trainable_parameters": sum(learner.counts.values()),
         "total_parameters": learner.total,
         "parameters_by_part": dict(learner.counts),
-        "adapter_bytes": files["best"].stat().st_size,
+        "adapter_bytes": best.stat().st_size,
         "seconds_per_step": history.seconds_per_step,
         "images_per_second": history.rows[-1]["images_per_second"],
-        "peak_memory_mib": _peak_memory_mib(fabric.device),
-        "base": detector.base if adapter is not None else Path(config.model).name,
+        "peak_memory_mib": _peak_memory_mib(device),
+        "base": learner.detector.base if learner.adapter is not None else Path(config.model).name,
         "base_fingerprint": learner.base,
         "names": list(names),
         "images": {"train": len(opened.train), "val": len(opened.val)},
-        "skipped": [str(problem) for problem in (*opened.problems, *batches.problems)],
+        "skipped": [str(problem) for problem in (*opened.problems, *job.batches.problems)],
         "lr": config.peak_lr,
         "imgsz": config.imgsz,
         "seed": config.seed,
-        "device": str(fabric.device),
+        "device": str(device),
         "precision": str(fabric._precision.precision),
+        "graphs": _ungraphed(job, fabric) or True,
         "versions": {"vision_lora": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
     write_json(out / "summary.json", values)
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
     save_prediction_grid(out / "predictions.png", opened.val, found, names)
-    state_file.unlink()  # only an interrupted run has something to resume
-    return Summary(out, files["best"], values)
+    return Summary(out, best, config.model, values)
 
 
-def _objective(config: TrainConfig, learner: Learner, names: Sequence[str], replay: TrainLoader | None) -> Objective:
-    """What training makes small: the task's losses, in a joint run with the distance from the teacher."""
-    detector = learner.detector
-    if learner.adapter is None:
-        return Task(detector, len(detector.names) - len(names))
-    if not config.joint or replay is None:
-        return Task(detector, 0)
-    return Retaining(detector, replay, config.retain_weight, None if config.on is None else TEACHER)
+def _state_to_go_on_from(folder: RunFolder, identity: Mapping[str, str], *, refuse: bool) -> State | None:
+    """The state of the interrupted run in the folder.
+
+    Args:
+        folder: of the run.
+        identity: as far as it is known.
+        refuse: raise where it is the state of another run, instead of beginning anew.
+    """
+    if folder.path is None:
+        return None
+    try:
+        return State(folder.path / STATE, identity, read=True)
+    except ConfigError:
+        if refuse:
+            raise
+        return None
 
 
 def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
@@ -197,28 +242,6 @@ def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
     detector.adapters.detach()
     detector.attach(load_adapter(file).to(device))
     return detector
-
-
-def _resumed(config: TrainConfig) -> tuple[TrainConfig, Path]:
-    """Options and folder of an interrupted run."""
-    out = Path(config.resume or "")
-    if not (out / "state.pt").is_file() or not (out / "config.json").is_file():
-        raise ConfigError(f"--resume {out}: no interrupted run there; expected a folder with config.json and state.pt")
-    values = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    return replace(TrainConfig(**values), resume=None), out
-
-
-def _begin(config: TrainConfig) -> Path:
-    """A folder with the options written down; an interrupted run there goes on if it had the same ones."""
-    out = new_folder(config.out, exist_ok=config.exist_ok)
-    file, state = out / "config.json", out / "state.pt"
-    options = {item.name: getattr(config, item.name) for item in fields(config)}
-    before = json.loads(file.read_text(encoding="utf-8")) if state.exists() and file.is_file() else {}
-    place = {"out": config.out, "exist_ok": config.exist_ok}  # it is this folder, however it was named
-    if {**before, **place} != options:
-        state.unlink(missing_ok=True)
-    write_json(file, options)
-    return out
 
 
 def _file_name(name: str, method: str) -> str:

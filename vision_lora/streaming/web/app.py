@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -11,50 +12,40 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
-from vision_lora.detections import Mode
 from vision_lora.errors import VisionLoraError
+from vision_lora.streaming.incoming import read_change
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.web.access import COOKIE, Access, Guard
+from vision_lora.streaming.web.connections import Connections
 from vision_lora.streaming.web.metrics import exposition
 
 STATIC = Path(__file__).with_name("static")
 PICTURES = 12.0  # most pictures of a source that a page gets a second
 NUMBERS = 1.0  # seconds between two sets of numbers
-LONGEST_FORM = 4096  # bytes
+SILENCE = 30.0  # seconds after which a browser that asks for no more pictures is gone
 YEAR = 365 * 86400
 SHOWN = 24  # alarms, and other events, on the page
 
 
-class Change(BaseModel):
-    """What a source shall be watched with; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    adapter: str | None = None
-    mode: Mode = "both"
-    confidence: float = 0.25
-    thresholds: dict[str, float] = {}
-
-
-def make_app(service: Service, access: Access) -> Guard:
+def make_app(service: Service, access: Access, connections: Connections | None = None) -> Guard:
     """The page as an ASGI application.
 
     Args:
         service: what it shows and changes.
         access: who may see it.
+        connections: that it is asked through.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=STATIC), "static")
     _add_pages(app, access)
     _add_numbers(app, service)
     _add_cameras(app, service)
-    return Guard(app, access)
+    return Guard(app, access, connections)
 
 
 def _add_pages(app: FastAPI, access: Access) -> None:
@@ -68,13 +59,8 @@ def _add_pages(app: FastAPI, access: Access) -> None:
 
     @app.post("/login")
     async def login(request: Request) -> Response:
-        form = b""
-        async for part in request.stream():
-            form += part
-            if len(form) > LONGEST_FORM:
-                return PlainTextResponse("too long", 413)
-        given = parse_qs(form.decode("utf-8", "replace")).get("token", [""])[0]
-        if not await access.login(given):
+        form = parse_qs((await request.body()).decode("utf-8", "replace"))
+        if not await access.login(form.get("token", [""])[0], request.scope["connection"]):
             return RedirectResponse("/login?wrong", 303)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, access.cookie, max_age=YEAR, httponly=True, samesite="strict")
@@ -84,26 +70,30 @@ def _add_pages(app: FastAPI, access: Access) -> None:
 def _add_numbers(app: FastAPI, service: Service) -> None:
     @app.get("/api/state")
     def state() -> Response:
-        return JSONResponse(describe(service))
+        return _json(describe(service))
 
     @app.get("/metrics")
     def metrics() -> Response:
         return Response(exposition(service), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/healthz")
-    def healthz() -> Response:
+    async def healthz() -> Response:
         health = service.health()
         return PlainTextResponse(health, 503 if health == "failing" else 200)
 
 
 def _add_cameras(app: FastAPI, service: Service) -> None:
     @app.post("/api/sources/{name}")
-    def change(name: str, wanted: Change) -> Response:
+    async def change(name: str, request: Request) -> Response:
+        # A form of another web site can send JSON, but cannot say that it does.
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return _json({"error": "expected Content-Type: application/json"}, 415)
         try:
-            choice = service.change(name, **wanted.model_dump(exclude_unset=True))
+            wanted = read_change(await request.body())
+            choice = await run_in_threadpool(service.change, name, **wanted)
         except VisionLoraError as error:
-            return JSONResponse({"error": str(error)}, 400)
-        return JSONResponse(choice.as_dict())
+            return _json({"error": str(error)}, 400)
+        return _json(choice.as_dict())
 
     @app.get("/api/crops/{key}")
     def crop(key: str) -> Response:
@@ -114,18 +104,23 @@ def _add_cameras(app: FastAPI, service: Service) -> None:
     async def live(socket: WebSocket) -> None:
         await socket.accept()
         with suppress(WebSocketDisconnect):
-            await _send_live(service, socket)
+            try:
+                await _send_live(service, socket)
+            except (TimeoutError, asyncio.TimeoutError):  # two kinds before Python 3.11
+                await socket.close(1001)
 
 
 async def _send_live(service: Service, socket: WebSocket) -> None:
     """Answer each `more` with what is new, so that a slow browser gets fewer pictures instead of a queue of old ones.
 
-    An answer is text, JSON: `state` once a second, and `pictures`, whose JPEGs follow as one binary message each.
+    Whatever a browser sends counts as `more`. An answer is text, JSON: `state` once a second, and `pictures`, whose
+    JPEGs follow as one binary message each.
     """
     sent: dict[str, int] = {}
     told = float("-inf")
     while True:
-        await socket.receive_text()
+        if (await asyncio.wait_for(socket.receive(), SILENCE))["type"] == "websocket.disconnect":
+            return
         asked = time.monotonic()
         news: list[tuple[str, Any]] = []
         while not news and time.monotonic() - told < NUMBERS:
@@ -139,7 +134,7 @@ async def _send_live(service: Service, socket: WebSocket) -> None:
         }
         if time.monotonic() - told >= NUMBERS:
             answer["state"], told = await run_in_threadpool(describe, service), time.monotonic()
-        await socket.send_json(answer)
+        await socket.send_text(json.dumps(answer))
         for jpeg in jpegs:
             await socket.send_bytes(jpeg)
         await asyncio.sleep(max(0.0, asked + 1 / PICTURES - time.monotonic()))
@@ -169,3 +164,8 @@ def describe(service: Service) -> dict[str, Any]:
         "alarms": [event for event in recent if event["kind"] == "alarm"][-SHOWN:],
         "events": [event for event in recent if event["kind"] != "alarm"][-SHOWN:],
     }
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    """JSON in ASCII: a file's name may hold what UTF-8 cannot."""
+    return Response(json.dumps(value), status, media_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 
 import uvicorn
@@ -10,9 +11,15 @@ from vision_lora.errors import ConfigError
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.web.access import Access
 from vision_lora.streaming.web.app import make_app
+from vision_lora.streaming.web.connections import Connections, protocol
 from vision_lora.streaming.worker import Worker
 
 GOODBYE = 3  # seconds for open connections to end
+LONGEST_HEADER = 16_384  # bytes of a request without its body
+LONGEST_MESSAGE = 1024  # bytes of a browser's `more`
+BACKLOG = 16  # connections that are taken at once, before one is looked at: each is an open file of the camera's
+
+log = logging.getLogger(__name__)
 
 
 class Page(Worker):
@@ -41,24 +48,40 @@ class Page(Worker):
 
     def serve(self, service: Service) -> None:
         """Begin to show a service."""
-        # No access log: it would be written for weeks, and tells who watches.
+        connections = Connections()
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(service, self._access),
+                make_app(service, self._access, connections),
+                loop="asyncio",
+                http=protocol(connections),
+                lifespan="off",
+                # No access log: it would be written for weeks, and tells who watches. Nor every request that is none.
                 log_config=None,
+                log_level="error",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # a client may not call itself another one
+                backlog=BACKLOG,
+                h11_max_incomplete_event_size=LONGEST_HEADER,
+                ws_max_size=LONGEST_MESSAGE,
+                ws_per_message_deflate=False,  # pictures are compressed already
                 timeout_graceful_shutdown=GOODBYE,
             )
         )
         self.start()
 
     def stop(self) -> None:
-        """End."""
-        if self._server is not None:
+        """End; may be called again."""
+        if self._server is None:
+            self._socket.close()
+        else:
             self._server.should_exit = True
             self.join(GOODBYE + 2.0)
 
     def work(self) -> None:
         assert self._server is not None, "serve has made it"
-        self._server.run([self._socket])
+        try:
+            self._server.run([self._socket])
+        finally:
+            if not self._server.should_exit:
+                log.error("the page at %s has ended; the cameras are watched on", self.url)

@@ -1,0 +1,164 @@
+"""What a run trains, with what and on what: everything that is made ready before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lightning_fabric
+import torch
+from lightning_fabric import Fabric
+
+from vision_lora import __version__
+from vision_lora.config import TrainConfig
+from vision_lora.datasets.augment import Recipe, load_recipe
+from vision_lora.datasets.demo.write import ensure_demo
+from vision_lora.datasets.loader import Batches, TrainLoader, eval_loader, train_loader
+from vision_lora.datasets.open import open_pictures
+from vision_lora.datasets.sample import own_size
+from vision_lora.placement import placement_for
+from vision_lora.training.budget import choose_layers
+from vision_lora.training.checks import check_boxes
+from vision_lora.training.methods import TEACHER, Learner, make_learner
+from vision_lora.training.objective import Objective, Task
+from vision_lora.training.replay import replay_loader
+from vision_lora.training.retain import Retaining
+from vision_lora.training.samples import Opened, open_samples
+from vision_lora.training.state import file_digest, fingerprint, fingerprint_of
+
+
+@dataclass(frozen=True)
+class Data:
+    """A run's options and pictures.
+
+    Attributes:
+        config: the options, those that follow from the pictures decided.
+        opened: the pictures.
+        recipe: of augmentation.
+        identity: what the run is of, as far as the data says.
+    """
+
+    config: TrainConfig
+    opened: Opened
+    recipe: Recipe
+    identity: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a run needs.
+
+    Attributes:
+        config: its options.
+        opened: its pictures.
+        batches: to train on.
+        val_batches: to be measured on.
+        replay: pictures to stay the same on, or to tell the new ones from; None where none are needed.
+        learner: the detector and what trains of it.
+        layers: those that were chosen within a budget.
+        objective: what is made small.
+        identity: what the run is of.
+    """
+
+    config: TrainConfig
+    opened: Opened
+    batches: TrainLoader
+    val_batches: Batches
+    replay: TrainLoader | None
+    learner: Learner
+    layers: list[str] | None
+    objective: Objective
+    identity: dict[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes to learn."""
+        return self.opened.dataset.names
+
+
+def open_data(config: TrainConfig) -> Data:
+    """Open a run's data, and look for what would stop it later.
+
+    Raises:
+        DataError: there is nothing to train on, or nothing to be measured on.
+    """
+    recipe = load_recipe(config.augment)
+    ensure_demo(config.data)
+    opened = open_samples(config)
+    names = opened.dataset.names
+    check_boxes(opened.dataset.source, opened.train, opened.val, names)
+    identity = {
+        "versions": f"vision_lora {__version__}, torch {torch.__version__}",
+        "classes": ", ".join(names),
+        "data": f"train {fingerprint(opened.train)}, val {fingerprint(opened.val)}",
+        "augmentation": fingerprint_of(repr(recipe)),
+    }
+    if config.replay is not None:
+        identity["replay"] = fingerprint(open_pictures(config.replay))
+    if config.on is not None:
+        identity["adapter to go on from"] = file_digest(Path(config.on)).hex()[:12]
+    config = replace(
+        config,
+        imgsz=config.imgsz or own_size(opened.train),
+        placement=config.placement or placement_for(len(opened.train)),
+    )
+    return Data(config, opened, recipe, identity)
+
+
+def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
+    """Decode the pictures, load the base and make it ready.
+
+    Args:
+        data: what to train on.
+        fabric: devices and precision, not launched yet.
+        layers: to adapt, where they are known already.
+
+    Raises:
+        VisionLoraError: base, adapter or pictures cannot be used.
+    """
+    config, opened = data.config, data.opened
+    names = opened.dataset.names
+    lightning_fabric.seed_everything(config.seed, verbose=False)
+    shard = (fabric.global_rank, config.devices)
+    batches = train_loader(
+        opened.train,
+        config.imgsz,
+        config.batch,
+        recipe=data.recipe,
+        seed=config.seed,
+        workers=config.workers,
+        strict=config.strict,
+        balanced=config.balanced,
+        min_draws=config.draws,
+        pin_memory=fabric.device.type == "cuda",
+        shard=shard,
+    )
+    if layers is None and config.budget is not None:
+        layers = sorted(choose_layers(config, names, batches.whole(), fabric.device))
+    learner = make_learner(config, names, layers)
+    replay = None
+    if learner.adapter is not None and (config.joint or config.quiet):
+        pin = fabric.device.type == "cuda"
+        replay = replay_loader(config, learner.detector.side, len(batches), shard, pin=pin, spare=batches.in_flight)
+    return Job(
+        config,
+        opened,
+        batches,
+        eval_loader(opened.val, config.imgsz, config.batch),
+        replay,
+        learner,
+        None if layers is None else list(layers),
+        _objective(config, learner, names, replay),
+        {**data.identity, "base": learner.base},
+    )
+
+
+def _objective(config: TrainConfig, learner: Learner, names: Sequence[str], replay: TrainLoader | None) -> Objective:
+    """What training makes small: the task's losses, in a joint run with the distance from the teacher."""
+    detector = learner.detector
+    if learner.adapter is None:
+        return Task(detector, len(detector.names) - len(names))
+    if not config.joint or replay is None:
+        return Task(detector, 0)
+    return Retaining(detector, replay, config.retain_weight, None if config.on is None else TEACHER)

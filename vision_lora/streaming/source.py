@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.datasets.coco import coco_pictures
+from vision_lora.datasets.paths import is_there
 from vision_lora.errors import DataError, reason
 from vision_lora.files import irregular
 from vision_lora.images import IMAGE_SUFFIXES, read_image
@@ -118,7 +119,8 @@ def open_files(source: str, *, results: Iterable[Path] = ()) -> FileSource:
             )
         return FileSource(path.parent, [path])
     if not path.is_dir():
-        raise DataError(f"{source}: {irregular(path)}; expected a picture, a video, or a folder of them")
+        found = irregular(path) if is_there(path) else "no such file or folder"
+        raise DataError(f"{source}: {found}; expected a picture, a video, or a folder of them")
     found_files = _in_folder(path, results)
     if not found_files.files:
         others = f" ({'; '.join(found_files.left_out)})" if found_files.left_out else ""

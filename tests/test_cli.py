@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 from safetensors import SafetensorError
 
 from vision_lora import config as configs
-from vision_lora.cli import parse, run_verb
+from vision_lora.cli import make_console, parse, run_verb
 from vision_lora.config import EvaluateConfig, PredictConfig, TrainConfig
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.outputs import check_file, new_folder, write_json
@@ -259,3 +262,71 @@ def test_without_stdout_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> Non
     closed = io.StringIO()
     closed.close()
     assert printing(closed, monkeypatch) == (0, ["worked"])
+
+
+NAMES = ["scratch [deep]", "[/m] stain", ":warning:", "[bold]x[/]", "$5", "[link=file:///etc]y", "a\\[b]"]
+
+
+def test_names_and_files_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """In lines, in tables, in errors and in the log; none is markup, none an emoji."""
+
+    def run(config: TrainConfig, console: Console) -> None:
+        console.print(", ".join(NAMES))
+        table = Table("class", title=NAMES[0], box=None)
+        for name in NAMES:
+            table.add_row(name)
+        console.print(table)
+        logging.getLogger("vision_lora.test").warning("%s", NAMES[1])
+        raise DataError(" ".join(NAMES))
+
+    root, before = logging.getLogger(), list(logging.getLogger().handlers)
+    root.handlers.clear()
+    try:
+        assert run_verb(TrainConfig, "train", run, ["--data", "steel.yaml"]) == 2
+    finally:
+        root.handlers[:] = before
+    out, err = capsys.readouterr()
+    lines = [line.strip() for line in out.splitlines()]
+    assert lines[0] == ", ".join(NAMES)
+    assert lines[-len(NAMES) :] == NAMES
+    assert lines[1] == NAMES[0]
+    assert NAMES[1] in err
+    assert f"error: {' '.join(NAMES)}" in err
+
+
+@pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\x07b", "a\rb", "a\x9bb", "a\u202eb", "a\udcffb"])
+def test_nothing_that_is_printed_steers_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console = make_console()
+    console.print(text)
+    table = Table("file", box=None)
+    table.add_row(text)
+    console.print(table)
+    out = capsys.readouterr().out
+    written = text.encode("unicode_escape").decode()
+    assert out.count(written) == 2
+    assert text not in out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: a\nepochs: 2\ndata: b\n", "recipe.yaml: Problems parsing config: line 3: the key 'data' stands twice"),
+        ("data: a\njoint: maybe\n", "--joint maybe: expected true or false"),
+        ("data: a\nclasses: 10\n", "--classes 10: expected text (in quotes where it looks like a number)"),
+        ("data: a\nepochs: 2026-01-02\n", "recipe.yaml: --epochs 2026-01-02: expected a whole number"),
+        ("data: [a\n", "line 2: expected ',' or ']'"),
+    ],
+)
+def test_mistakes_in_yaml_are_one_line_with_the_file(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        parse(TrainConfig, "train", ["--config", str(tmp_path / "recipe.yaml")])
+    assert "\n" not in str(caught.value)
+
+
+def test_words_in_yaml_are_words(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("data: 010\nclasses: no\nout: 2026-01-02\njoint: yes\nbalanced: off\nlr: 1e-3\n")
+    config = parse(TrainConfig, "train", ["--config", str(file)])
+    assert (config.data, config.classes, config.out) == ("010", "no", "2026-01-02")
+    assert (config.joint, config.balanced, config.lr) == (True, False, 0.001)

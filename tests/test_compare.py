@@ -234,9 +234,27 @@ def test_ultralytics_goes_on_after_an_interruption(
     assert "optimizer: AdamW" in arguments
     assert "lr0: 0.01\n" in arguments
     assert not (folder / "data").exists()  # its copy of the pictures
+    assert not (folder / "start.pt").exists()
     attempts = json.loads((folder / "attempts.json").read_text())["attempts"]
     assert trained["wall_seconds"] == pytest.approx(sum(attempts))
     assert len(attempts) == 3  # two of training, and our measurement
+
+
+def test_ultralytics_gets_no_stranger_s_file(
+    shared: Path, steel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own reader would run what is in it; ours refuses it, and what it lets pass is written anew."""
+    monkeypatch.chdir(tmp_path)
+    network = torch.load(shared / "weights" / "yolo11n.pt", weights_only=False)["model"]
+    torch.save({"model": network, "optimizer": Code()}, "evil.pt")
+    ordered(tmp_path / "cell", shared, steel, "ultralytics", options={"model": "evil.pt"})
+    assert cell([str(tmp_path / "cell")]) == 2
+    assert not Path("executed").exists()
+
+
+class Code:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch executed",)
 
 
 def test_a_model_that_is_none_is_a_line(

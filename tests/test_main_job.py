@@ -336,7 +336,7 @@ def test_evaluate_refuses_classes_that_nobody_learned(
     shared: Path, few: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--model", str(shared / "weights" / "yolo11n.pt"), "--data", str(few)]
-    assert "none of the dataset's classes (crazing" in _mistake(words, "evaluate", capsys)
+    assert "none of the dataset's classes ('crazing'" in _mistake(words, "evaluate", capsys)
 
 
 def test_predict_names_what_it_cannot_read(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

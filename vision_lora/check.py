@@ -29,7 +29,7 @@ def run(config: CheckConfig, console: Console) -> int:
     Returns:
         0 where nothing would spoil training, 1 where something would.
     """
-    dataset = open_dataset(config.data, strict=config.strict)
+    dataset = open_dataset(config.data, strict=config.strict).sure()
     inputs = [Path(config.data), *(sample.path for samples in dataset.splits.values() for sample in samples)]
     for option, endings in (("html", (".html", ".htm")), ("json", (".json",)), ("preview", (".png", ".jpg", ".jpeg"))):
         check_file(option, getattr(config, option), endings=endings, inputs=inputs, new_parents=True)

@@ -19,18 +19,27 @@ from rich.text import Text
 
 from vision_lora.errors import ConfigError, VisionLoraError, reason
 from vision_lora.names import shown
+from vision_lora.options import demand
 from vision_lora.plain_yaml import load_plain
 from vision_lora.streaming.address import redact
 
 Config = TypeVar("Config")
 
-_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text (in quotes where it looks like a number)",
+}
 _MODE = "plain"
 
 
 def _load(text: str) -> Any:
     """A config file, or the value of an option that is more than text."""
-    value = load_plain(text)
+    try:
+        value = load_plain(text)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise yaml.YAMLError(f"{line}{error.problem}") from None
     # YAML reads `a:` and `{a}` as tables of nothing; as values they are text.
     return text if isinstance(value, dict) and not any(item is not None for item in value.values()) else value
 
@@ -55,6 +64,12 @@ class _Parser(ArgumentParser):
         if told and told[1] in self.expected:
             line = f"--{told[1].replace('_', '-')} {told[2]}: expected {self.expected[told[1]]}"
         raise ConfigError(line)
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().parse_path(cfg_path, *args, **kwargs)
+        except ConfigError as error:
+            raise ConfigError(f"--config {cfg_path}: {error}") from None
 
 
 def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) -> Config:
@@ -90,15 +105,23 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
         given = parser.parse_args(_appending(sys.argv[1:] if argv is None else argv, repeated))
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config: {reason(error)}; expected a YAML file in UTF-8") from None
-    return config(**{item.name: getattr(given, item.name) for item in fields(config)})  # type: ignore[arg-type]
+    values = {item.name: getattr(given, item.name) for item in fields(config)}  # type: ignore[arg-type]
+    return config(**{name: _switch(name, value) if hints[name] is bool else value for name, value in values.items()})
+
+
+def _switch(name: str, value: Any) -> bool:
+    """An option without a value, as a config file may write it: there `yes` and `on` are words like any other."""
+    known = yaml.SafeLoader.bool_values.get(str(value).lower())
+    demand(known is not None, name, value, "true or false")
+    return bool(known)
 
 
 def _expected(hint: Any) -> str:
     """What values of a type look like, with None or without, in words; nothing for types that are not named here."""
     if get_origin(hint) is Literal:
         return f"one of {', '.join(get_args(hint))}"
-    if hint in _NUMBERS:
-        return _NUMBERS[hint]
+    if hint in _KINDS:
+        return _KINDS[hint]
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
     return _expected(kinds[0]) if len(kinds) == 1 and type(None) in get_args(hint) else ""
 

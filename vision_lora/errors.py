@@ -17,6 +17,19 @@ class CheckpointError(VisionLoraError):
     """A base checkpoint is missing, broken, unsafe or no detector."""
 
 
+class MissingCheckpointError(CheckpointError):
+    """A base checkpoint is not on this machine.
+
+    Args:
+        found: what is missing, and why.
+        advice: what to do where any base will do; an adapter's own base is the only one that will.
+    """
+
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(f"{found}; {advice}")
+        self.found = found
+
+
 class AdapterError(VisionLoraError):
     """An adapter cannot be made, attached, merged, read or written."""
 

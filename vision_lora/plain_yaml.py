@@ -20,16 +20,31 @@ class PlainLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
 
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event: yaml.AliasEvent = self.peek_event()  # type: ignore[no-untyped-call]
+            if (known := self.anchors.get(event.anchor)) is not None and known.end_mark is None:
+                mark: Any = event.start_mark
+                raise yaml.MarkedYAMLError(None, None, f"*{event.anchor} stands in what it names", mark)
+        return super().compose_node(parent, index)
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen = set[str]()
-        for key, _ in node.value:
+        first: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
+        for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.MarkedYAMLError(None, None, "a key that is no text", key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
-            seen.add(key.value)
+            if key.value in first:
+                self.doubled(key)
+            else:
+                first[key.value] = (key, value)
+        node.value = list(first.values())
         return node
+
+    def doubled(self, key: yaml.ScalarNode) -> None:
+        """Refuse a key that stands twice in a mapping; where this returns, the first one counts."""
+        mark: Any = key.start_mark
+        raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands twice", mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         self.flatten_mapping(node)

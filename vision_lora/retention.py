@@ -22,7 +22,7 @@ def run(config: RetentionConfig, console: Console) -> None:
     from vision_lora.evaluation.retention import compare, general_detections, save_lost
     from vision_lora.outputs import results_folder, write_json
 
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data).sure()
     samples = dataset.splits.get(config.split)
     if not samples:
         raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")

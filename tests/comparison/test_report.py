@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from dataclasses import replace
@@ -10,10 +11,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from tests.comparison.build import result, row
 from vision_lora.comparison import tables
+from vision_lora.comparison.markup import Strong, code_in_markdown, in_html, in_markdown
 from vision_lora.comparison.notes import notes
 from vision_lora.comparison.plots import draw
 from vision_lora.comparison.report import write_report
@@ -169,3 +172,35 @@ def test_what_is_left_in_words() -> None:
     assert tables.kept(row("lora:joint", (0.4,), joint=True, kept=None, identical=None)) == "not measured"
     assert tables.kept(row("lora:joint", (0.4,), joint=True, kept=0.43, identical=False)) == "0.430"
     assert tables.kept(row("full", (0.4,))) == "lost"
+
+
+@pytest.mark.parametrize(
+    ("name", "in_md", "in_page"),
+    [
+        ("a|b", "a\\|b", "a|b"),
+        ("**x**", "\\*\\*x\\*\\*", "**x**"),
+        ("`y`", "\\`y\\`", "`y`"),
+        ("[z](http://h)", "\\[z\\](http://h)", "[z](http://h)"),
+        ("<b>", "\\<b>", "&lt;b&gt;"),
+        ("_u_ v_w", "\\_u\\_ v_w", "_u_ v_w"),
+        ("$5 $", "\\$5 \\$", "$5 $"),
+    ],
+)
+def test_class_names_stay_text(name: str, in_md: str, in_page: str) -> None:
+    table: tables.Table = (["method", name], [["lora", Strong(name)]])
+    lines = tables.markdown(table).splitlines()
+    assert lines[0] == f"| method | {in_md} |"
+    assert lines[2] == f"| lora | **{in_md}** |"
+    assert in_html((name, Strong(name))) == f"{in_page}<strong>{in_page}</strong>"
+    assert "\n" not in in_markdown(f"{name}\n# head")
+
+
+def test_a_formula_in_a_name_is_no_formula() -> None:
+    """matplotlib sets `$...$` as mathematics, and stops at a broken one."""
+    figures = draw(result([row("lora", (0.4,), shots="a$^x$.txt"), row("full", (0.4,), shots="a$^x$.txt")]))
+    assert "a$^x$.txt" in "".join(text.get_text() for text in figures["learning_curves"].findobj(Text))
+    figures["learning_curves"].savefig(io.BytesIO(), dpi=20)
+
+
+def test_a_command_with_backticks_stays_code() -> None:
+    assert code_in_markdown("compare --data 'a`b'") == "``compare --data 'a`b'``"

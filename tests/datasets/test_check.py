@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.datasets.build import picture, voc, voc_object, yolo
 from vision_lora import check
 from vision_lora.config import CheckConfig
 from vision_lora.datasets import open_dataset
-from vision_lora.datasets.check import Report, check_dataset
+from vision_lora.datasets.check import Report, _class_in_name, check_dataset
 from vision_lora.datasets.check_report import write_html, write_json
 from vision_lora.datasets.fix import write_fixed
 from vision_lora.errors import DataError
@@ -353,3 +354,26 @@ def test_the_copy_has_endings_that_everyone_reads(tmp_path: Path, ending: str, k
     (copied,) = (tmp_path / "clean/images/train").glob("0.*")
     assert copied.suffix == f".{kept}"
     np.testing.assert_array_equal(read_image(copied), read_image(image.with_suffix(f".{ending}")))
+
+
+def test_classes_that_differ_in_case_are_told(tmp_path: Path) -> None:
+    data = sound(tmp_path)
+    report = check_dataset(replace(open_dataset(data), names=("deep dent", "stain", "Deep_Dent")))
+    (finding,) = [item for item in report.findings if item.kind == "alike-classes"]
+    assert finding.where == ["'Deep_Dent' and 'deep dent'"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "kind"),
+    [
+        ("pit_3", 0),
+        ("pitted_3", None),
+        ("PIT12", 0),
+        ("pitted surface-1", 1),
+        ("spit_1", None),
+        ("a.b_1", 2),
+        ("axb_1", None),
+    ],
+)
+def test_a_class_in_a_files_name_is_a_word_of_it(stem: str, kind: int | None) -> None:
+    assert _class_in_name(stem, ("pit", "pitted surface", "a.b")) == kind

@@ -173,6 +173,23 @@ def test_batches_move(samples: list[Sample]) -> None:
     assert moved.images.device.type == moved.targets.device.type == moved.indices.device.type == "meta"
 
 
+def test_pictures_that_are_measured_again_are_decoded_once(
+    samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(Sample, "read", lambda self: (read.append(self.path), read_image(self.path))[1])
+    batches = eval_loader(samples, 96, 3, again=True)
+    first, second = ([batch.images for batch in batches] for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    assert len(read) == len(samples)
+    monkeypatch.setattr("vision_lora.datasets.loader.KEPT_GIB", 2.5 * 96 * 96 * 3 / 2**30)  # room for two
+    read.clear()
+    batches = eval_loader(samples, 96, 3, again=True)
+    for _ in range(2):
+        list(batches)
+    assert len(read) == 2 * len(samples) - 2
+
+
 def test_a_smaller_batch_shows_the_same(samples: list[Sample]) -> None:
     batch = next(iter(eval_loader(samples, 96, 3)))
     small = batch.resized(48)

@@ -78,7 +78,7 @@ def test_file_and_merge_keep_both_vocabularies(images: torch.Tensor, tmp_path: P
     assert detector.names == detector.names[:80]
 
 
-def test_growing_keeps_factors_and_rows() -> None:
+def test_growing_keeps_factors_and_rows(caplog: pytest.LogCaptureFixture) -> None:
     detector = joint()
     first = detector.adapter
     assert first is not None
@@ -91,6 +91,9 @@ def test_growing_keeps_factors_and_rows() -> None:
             assert mine is not tensor
     with pytest.raises(ClassClashError, match="each name once"):
         grow_adapter(detector, first, ["b"])
+    assert not caplog.records
+    grow_adapter(detector, first, ["B"])
+    assert "class 'B' is a new one beside the adapter's 'b'" in caplog.text
     exact = new_adapter(detector, ["a"])
     assert grow_adapter(detector, exact, ["a", "z"]).card.names == ("a", "z")
 

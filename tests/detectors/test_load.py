@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 from ultralytics.nn.modules import Conv
+from ultralytics.nn.tasks import DetectionModel
 
 from tests.detectors.build import RTDETR, rtdetr
 from vision_lora.detectors.base import Detector
@@ -88,11 +89,51 @@ def test_an_architecture_runs_no_code_and_changes_no_other(architecture: Path, m
 
 
 @pytest.mark.parametrize(
+    "layer",
+    [
+        "load_checkpoint",  # of Ultralytics' own module, where it looks layers up: they load pickles
+        "torch_safe_load",
+        "DetectionModel",  # builds another architecture file, whose activation nobody has looked at
+        "TorchVision",  # downloads weights
+        "nn.Module",
+        "torchvision.ops.misc",
+    ],
+)
+def test_an_architecture_calls_nothing_but_layers(architecture: Path, layer: str) -> None:
+    evil = architecture.parent / "evil.pt"
+    torch.save({"model": Touch(architecture.parent / "executed")}, evil)
+    backbone = [[-1, 1, layer, [str(evil)]], *yaml.safe_load(architecture.read_text())["backbone"]]
+    with pytest.raises(CheckpointError, match=f"backbone: '{layer}' is no layer that a detector can be made of"):
+        Detector.load(change(architecture, backbone=backbone))
+    assert not (architecture.parent / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["https://localhost:1/yolo11n.yaml", "gone/yolo11n.yaml"])
+def test_an_architecture_is_a_file_or_one_that_ships(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="no such architecture"):
+        Detector.load(name)
+
+
+class Touch:
+    """A pickle of it makes a file where it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return open, (str(self.file), "w")
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"head": [[-1, 1, "Nonsense", [1]]]}, "cannot be built .KeyError"),
+        ({"head": [[-1, 1, "Nonsense", [1]]]}, "head: 'Nonsense' is no layer that a detector"),
         ({"head": [[[7, 8], 1, "Detect", ["nc"]]]}, "cannot be built .IndexError"),
-        ({"head": []}, "cannot be built .IndexError"),
+        ({"head": []}, "head: expected a list of layers"),
+        ({"head": [[[2, 3], 1, "Detect"]]}, "head: expected a list of layers"),
         ({"backbone": [[-1, 1, "Conv", ["wide", 3]]]}, "cannot be built"),
         ({"nc": None}, "cannot be built"),
     ],
@@ -101,3 +142,9 @@ def test_a_wrong_architecture_is_one_line(architecture: Path, wrong: dict[str, A
     with pytest.raises(CheckpointError, match=message) as caught:
         Detector.load(change(architecture, **wrong))
     assert "\n" not in str(caught.value)
+
+
+def test_names_of_a_strangers_base_are_made_legible(architecture: Path) -> None:
+    network: Any = DetectionModel(yaml.safe_load(architecture.read_text()), verbose=False)
+    network.names = {0: "a\x1b[2Jb", 1: "c\ud800", 2: "キズ\u3000大"}
+    assert YoloDetector.of(network.eval(), "a.pt").names == ("a�[2Jb", "c�", "キズ\u3000大")

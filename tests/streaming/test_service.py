@@ -46,6 +46,12 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("video") / "belt.mp4", pictures)
 
 
+def test_a_threshold_of_a_class_that_nobody_knows_is_told(video: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with running(source=[{"url": str(video), "thresholds": {"Square": 0.5, "square": 0.9}}]) as at_work:
+        assert at_work.end() == 0
+    assert "threshold of 'Square' (did you mean 'square'?): neither the base nor the adapter" in caplog.text
+
+
 def test_every_picture_of_a_file_is_detected_in_order_and_it_ends_by_itself(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

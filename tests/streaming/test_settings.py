@@ -112,3 +112,19 @@ def _no_password_in_any_output(capfd: pytest.CaptureFixture[str]) -> Any:
     yield
     printed = capfd.readouterr()
     assert "geheim" not in printed.out + printed.err
+
+
+def test_classes_and_zones_in_yaml_are_called_as_they_stand_there(tmp_path: Path) -> None:
+    """`no: 0.5` was the threshold of a class `False`, which nothing has: the class kept the threshold of all."""
+    file = tmp_path / "plant.yaml"
+    file.write_text(
+        "model: m\nsource:\n- {url: a.mp4, name: on, thresholds: {no: 0.5, 010: 0.6, null: 0.7, 1:30: 0.8},"
+        " zones: {off: [[0, 0], [1, 0], [1, 1]]}}\n"
+    )
+    (source,) = read_sources(parse(CameraConfig, "camera", ["--config", str(file)]))
+    assert source.name == "on"
+    assert source.choice.thresholds == {"no": 0.5, "010": 0.6, "null": 0.7, "1:30": 0.8}
+    assert list(source.zones) == ["off"]
+    file.write_text("model: m\nsource:\n- {url: a.mp4, thresholds: {dent: 0.5, dent: 0.6}}\n")
+    with pytest.raises(ConfigError, match="line 3: the key 'dent' stands twice"):
+        parse(CameraConfig, "camera", ["--config", str(file)])

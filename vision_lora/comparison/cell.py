@@ -74,7 +74,7 @@ def _score(order: Order, trained: Trained, folder: Path) -> Scored:
     """Measure the weights on the split that decides, and keep the detections."""
     config = TrainConfig(**order.options)
     weights = str(folder / trained.weights)
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data).sure()
     samples = dataset.splits[order.scored]
     model, adapter = (config.model, weights) if trained.adapter else (weights, None)
     detector = load_detector(model, adapter, config.device)
@@ -92,7 +92,7 @@ def _retention(detector: Detector, data: str, config: TrainConfig) -> dict[str, 
     This is the one place that decides what is measured of a trained detector: the base pass of exact mode, which must
     be the base to the bit; the only pass of a joint adapter; the joint head of a fine-tuned network.
     """
-    dataset = open_dataset(data)
+    dataset = open_dataset(data).sure()
     samples = dataset.splits["val"]
     base = load_detector(config.model, None, config.device)
     batches = eval_loader(samples, base.side, config.batch)

@@ -93,7 +93,7 @@ def share_data(source: str, shots: Sequence[str], seeds: Sequence[int], folder: 
         DataError: the dataset cannot be used, or a list names a picture that is not in the train split.
         ConfigError: an entry of `shots` is none of the above.
     """
-    dataset = open_dataset(source, strict=strict)
+    dataset = open_dataset(source, strict=strict).sure()
     problems = [str(problem) for problem in dataset.problems]
     if not dataset.splits.get("train"):
         raise DataError(f"{source}: no train split (there: {', '.join(dataset.splits)}); a comparison needs one")

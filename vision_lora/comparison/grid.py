@@ -267,7 +267,7 @@ def _demand_same(now: Mapping[str, Any], then: Mapping[str, Any], root: Path) ->
 
 def _check_retention(source: str, base: Detector, methods: Sequence[Method]) -> None:
     """Refuse pictures that cannot show what is kept, before anything is trained."""
-    dataset = open_dataset(source)
+    dataset = open_dataset(source).sure()
     if not dataset.splits.get("val"):
         raise DataError(f"--retention {source}: no val split (there: {', '.join(dataset.splits)})")
     try:
@@ -281,5 +281,5 @@ def _check_retention(source: str, base: Detector, methods: Sequence[Method]) -> 
 
 
 def _retention_fingerprint(source: str) -> str:
-    dataset = open_dataset(source)
+    dataset = open_dataset(source).sure()
     return fingerprint(dataset.names, {"val": dataset.splits["val"]})

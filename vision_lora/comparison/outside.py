@@ -39,14 +39,17 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
     """
     config = TrainConfig(**order.options)
     device = pick_device(config.device)
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data).sure()
     out, epochs = folder / "train", order.epochs_outside
-    best, last = out / "weights" / "best.pt", out / "weights" / "last.pt"
+    best, last, start = out / "weights" / "best.pt", out / "weights" / "last.pt", folder / "start.pt"
     if len(_rows(out)) < epochs or not best.exists():
         resume = bool(_rows(out)) and last.exists()
         data = _copy(dataset.splits, dataset.names, folder / "data")
         watch = _Watch(folder)
-        model: Any = YOLO(last if resume else config.model)
+        if not resume:  # Ultralytics' own reader runs code from a file: it gets none of a stranger's
+            torch.manual_seed(config.seed)  # for an architecture, whose weights are random
+            load_base(config.model, fold=False).save_checkpoint(start)
+        model: Any = YOLO(last if resume else start)
         for event, listen in watch.callbacks().items():
             model.add_callback(event, listen)
         model.train(
@@ -66,6 +69,7 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
             **({"optimizer": "AdamW", "lr0": config.lr} if "lr" in order.options else {}),
         )
         shutil.rmtree(data.parent)
+        start.unlink(missing_ok=True)
     clock = Clock(folder / "attempts.json")
     peak = _peak_memory_mib(device)
     detector = load_detector(str(best), None, config.device)

@@ -44,7 +44,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
     clock = Clock(folder / "attempts.json")
     fabric = make_fabric(config.device, config.precision)
     lightning_fabric.seed_everything(config.seed, verbose=False)
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data).sure()
     learner = peft_learner(config, dataset.names)
     detector, val = learner.detector, dataset.splits["val"]
     plain = load_base(config.model, fold=False)
@@ -61,7 +61,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
         min_draws=config.draws,
         pin_memory=fabric.device.type == "cuda",
     )
-    val_batches = eval_loader(val, config.imgsz, config.batch)
+    val_batches = eval_loader(val, config.imgsz, config.batch, again=True)
     identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}
 
     def save(name: str) -> None:

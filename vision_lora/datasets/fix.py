@@ -115,5 +115,6 @@ def _write_yaml(report: Report, out: Path) -> None:
     # Without `path` everyone starts from the yaml's own folder; Ultralytics would take `.` for the working directory.
     lines = [f"{split}: images/{split}" for split in ("train", "val", "test") if split in used]
     # JSON strings are YAML strings too, whatever stands in a class name.
-    lines += ["names:", *(f"  {index}: {json.dumps(name)}" for index, name in enumerate(report.dataset.names))]
+    names = (json.dumps(name, ensure_ascii=False) for name in report.dataset.names)  # YAML knows no pair of \u escapes
+    lines += ["names:", *(f"  {index}: {name}" for index, name in enumerate(names))]
     (out / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")

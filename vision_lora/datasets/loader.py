@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 PATIENCE = (
     300  # seconds that a batch may take; a worker that was lost, or waits for a disk, would be waited for for ever
 )
+KEPT_GIB = 1.0  # memory for pictures that are measured again and again
 PREFETCHED = 2  # batches that each worker has ready
 
 
@@ -132,19 +133,26 @@ class _TrainPictures(TorchDataset[_Item]):
 
 
 class _EvalPictures(TorchDataset[_Item]):
-    """Letterboxed pictures, decoded when asked for."""
+    """Letterboxed pictures, decoded when asked for, and the first `room` of them kept."""
 
-    def __init__(self, samples: Sequence[Sample], imgsz: int) -> None:
+    def __init__(self, samples: Sequence[Sample], imgsz: int, room: int) -> None:
         self.samples = samples
         self.imgsz = imgsz
+        self.room = room
+        self._kept: dict[int, _Item] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> _Item:
+        if index in self._kept:
+            return self._kept[index]
         sample = self.samples[index]
         image, scale, pad = letterbox(sample.read(), self.imgsz)
-        return image, _boxes_in_square(sample.boxes, scale, np.array(pad)), sample.classes, scale, pad, index
+        item = image, _boxes_in_square(sample.boxes, scale, np.array(pad)), sample.classes, scale, pad, index
+        if len(self._kept) < self.room:
+            self._kept[index] = item
+        return item
 
 
 class Batches:
@@ -275,7 +283,7 @@ def train_loader(
     return TrainLoader(loader, draws, problems, in_flight)
 
 
-def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: int = 0) -> Batches:
+def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: int = 0, again: bool = False) -> Batches:
     """Batches of unaugmented pictures in the order of `samples`.
 
     Args:
@@ -283,13 +291,14 @@ def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: i
         imgsz: side of the square pictures in pixels.
         batch: pictures in a batch; the last one may be smaller.
         workers: processes that decode; 0 does it in this one.
+        again: the split is gone through after each epoch; as many decoded pictures are kept as have room.
 
     Raises:
         DataError: while iterating, a picture cannot be decoded: an evaluation must not skip any.
     """
     return Batches(
         DataLoader(
-            _EvalPictures(samples, imgsz),
+            _EvalPictures(samples, imgsz, room=int(KEPT_GIB * 2**30 / (3 * imgsz * imgsz)) if again else 0),
             batch,
             num_workers=workers,
             collate_fn=_collate,

@@ -38,7 +38,8 @@ def open_dataset(path: Path | str, *, strict: bool = False) -> Dataset:
         strict: stop at the first broken annotation or picture instead of skipping it.
 
     Returns:
-        The dataset; what was skipped is in its `problems` and counted in the log.
+        The dataset; what was skipped is in its `problems` and counted in the log. What could mean two things is in
+        its `doubts`: verbs go on only with `open_dataset(...).sure()`.
 
     Raises:
         DataError: nothing there, nothing recognised, nothing usable in a split, or strict and something is broken.
@@ -59,6 +60,8 @@ def open_dataset(path: Path | str, *, strict: bool = False) -> Dataset:
             len(dataset.problems),
             dataset.problems[0],
         )
+    if dataset.doubts:
+        log.warning("%s", dataset.doubts[0])
     if dataset.balance.files.get("left out") or any(dataset.balance.lost):
         log.warning("%s: not everything is used (`check` tells all): %s", path, dataset.balance)
     return dataset

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from vision_lora.errors import DataError
+from vision_lora.files import irregular
 from vision_lora.plain_yaml import PlainLoader, as_text
 
 MAX_BYTES = 500_000  # a thousand classes take 30,000; parsing more is only slow
 
 
+Told = Callable[[str, str], None]
+
+
 class _StrangersLoader(PlainLoader):
-    """Plain YAML without aliases: they are how a few lines become a billion (and dataset files need none)."""
+    """Plain YAML without aliases: they are how a few lines become a billion (and dataset files need none).
+
+    Args:
+        text: to be parsed.
+        told: takes the place and the words of a key that stands twice, which is refused where nobody is told.
+    """
+
+    def __init__(self, text: str, told: Told | None) -> None:
+        super().__init__(text)
+        self._told = told
+
+    def doubled(self, key: yaml.ScalarNode) -> None:
+        if self._told is None:
+            super().doubled(key)
+        else:
+            self._told(f"line {key.start_mark.line + 1}", f"the key {key.value!r} stands twice")
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -31,11 +51,13 @@ class _StrangersLoader(PlainLoader):
         return document
 
 
-def load_mapping(path: Path) -> dict[str, Any]:
+def load_mapping(path: Path, told: Told | None = None) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Args:
         path: the file, at most `MAX_BYTES` long.
+        told: takes the place and the words of a key that stands twice, of which the first counts; without, it is
+            refused.
 
     Returns:
         The mapping. Keys are text, and so is everything in `names`: the text that stands there.
@@ -48,7 +70,13 @@ def load_mapping(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise DataError(f"{path}: {size:,} bytes of YAML; expected at most {MAX_BYTES:,}")
-        value = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrangersLoader)  # noqa: S506 (a SafeLoader)
+        if found := irregular(path):
+            raise DataError(f"{path}: {found}; expected a YAML file")
+        loader = _StrangersLoader(path.read_text(encoding="utf-8-sig"), told)
+        try:
+            value = loader.get_single_data()  # type: ignore[no-untyped-call]
+        finally:
+            loader.dispose()  # type: ignore[no-untyped-call]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

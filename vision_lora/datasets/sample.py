@@ -111,6 +111,7 @@ class Problems:
         found: what was skipped.
         mended: what was kept after a change.
         noted: what is no mistake by itself but should be known, such as files that nothing names.
+        doubts: what could mean two things, see `Dataset.sure`.
         ledger: what became of every file.
     """
 
@@ -118,6 +119,7 @@ class Problems:
     found: list[Problem] = field(default_factory=list)
     mended: list[Problem] = field(default_factory=list)
     noted: list[Problem] = field(default_factory=list)
+    doubts: list[Problem] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
 
     def add(
@@ -142,6 +144,10 @@ class Problems:
         self.found.append(problem)
         for skipped in (*files, *(() if where else (file,))):
             self.ledger.settle(skipped, "skipped")
+
+    def doubt(self, file: Path, where: str, found: str, expected: str) -> None:
+        """Record what could mean two things: one of them is read, and nobody should go on with it."""
+        self.doubts.append(Problem(file, where, found, expected))
 
     def leave(self, file: Path, found: str, expected: str) -> None:
         """Record a file that the dataset does not name, so that it is left out."""
@@ -178,7 +184,7 @@ class Problems:
                 "skipped": sum(problem.boxes for problem in self.found),
             }
         )
-        return Dataset(source, tuple(names), splits, self.found, self.mended, self.noted, balance)
+        return Dataset(source, tuple(names), splits, self.found, self.mended, self.noted, balance, self.doubts)
 
     def usable(self, box: Box, size: tuple[int, int], file: Path, where: str, expected: str) -> Box | None:
         """A box cut to its picture; None and a problem where nothing usable is left of it.
@@ -212,6 +218,7 @@ class Dataset:
         mended: annotations that were kept after a change (cut to the picture).
         noted: no mistakes, but worth knowing: files that were left out, pictures without labels.
         balance: what became of every file and box that was found.
+        doubts: what could mean two things, see `sure`.
     """
 
     source: Path
@@ -221,6 +228,17 @@ class Dataset:
     mended: list[Problem] = field(default_factory=list)
     noted: list[Problem] = field(default_factory=list)
     balance: Balance = field(default_factory=Balance)
+    doubts: list[Problem] = field(default_factory=list)
+
+    def sure(self) -> Dataset:
+        """This dataset, where nothing in it could mean two things: nobody should learn or be measured on a guess.
+
+        Raises:
+            DataError: a key stands twice in its yaml, of which only the first was read.
+        """
+        if self.doubts:
+            raise DataError(str(self.doubts[0]))
+        return self
 
     def only(self, names: Sequence[str]) -> Dataset:
         """The same pictures with some of the classes, in the dataset's order; objects of the others are background.

@@ -14,7 +14,7 @@ from vision_lora.datasets.paths import Roots, is_there, walk
 from vision_lora.datasets.safe_yaml import load_mapping
 from vision_lora.datasets.sample import Dataset, Problems, Sample
 from vision_lora.errors import DataError
-from vision_lora.files import INDEX_BYTES, LABEL_BYTES, irregular, read_text
+from vision_lora.files import INDEX_BYTES, LABEL_BYTES, read_text
 from vision_lora.images import IMAGE_SUFFIXES
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # key in the yaml -> our name
@@ -30,9 +30,7 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
     Raises:
         DataError: no names, no split, a split that does not exist, is empty or leaves the dataset's folder.
     """
-    if found := irregular(path):
-        raise DataError(f"{path}: {found}; expected a YAML file")
-    config = load_mapping(path)
+    config = load_mapping(path, lambda where, found: problems.doubt(path, where, found, "each key once"))
     names = parse_names(config["names"], path, problems) if "names" in config else None
     base = config.get("path") or "."
     if not isinstance(base, str):

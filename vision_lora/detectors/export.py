@@ -106,8 +106,8 @@ def export(detector: Detector, path: Path, format: ExportFormat, imgsz: int) -> 
     stride = int(detector.head.stride.max())
     if imgsz % stride:
         raise ConfigError(f"--imgsz {imgsz}: expected a multiple of the detector's stride, {stride}")
-    metadata = _metadata(detector, imgsz, stride)
     with _plain(detector) as names:
+        metadata = _metadata(detector, names, imgsz, stride)
         try:
             with TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
                 whole = Path(folder) / path.name
@@ -172,10 +172,17 @@ def _write_graph(network: nn.Module, imgsz: int, path: Path, format: ExportForma
         openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def _metadata(detector: YoloDetector, imgsz: int, stride: int) -> dict[str, str]:
-    """Metadata of an exported file: our JSON, and the keys that Ultralytics reads (as Python literals)."""
-    card = None if detector.adapter is None else detector.adapter.card
-    names = detector.names if card is None else card.names
+def _metadata(detector: YoloDetector, names: tuple[str, ...], imgsz: int, stride: int) -> dict[str, str]:
+    """Metadata of an exported file: our JSON, and the keys that Ultralytics reads (as Python literals).
+
+    Args:
+        detector: with its adapter merged.
+        names: the classes of the merged network, in the order of its outputs.
+        imgsz: side of the square pictures, pixels.
+        stride: largest stride, pixels.
+    """
+    merged = detector.adapters.active
+    card = None if merged is None else detector.adapters.adapters[merged].card
     output = _FINAL if detector.head.end2end else _RAW
     ours = {
         "names": names,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
+from vision_lora.adapters.adapter import Card
 from vision_lora.adapters.file import load_adapter
 from vision_lora.detectors import starter, weights
 from vision_lora.detectors.base import Detector, Model
@@ -14,7 +16,7 @@ from vision_lora.detectors.transformers import TransformersDetector
 from vision_lora.detectors.ultralytics import UltralyticsDetector, described
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.devices import pick_device
-from vision_lora.errors import CheckpointError
+from vision_lora.errors import CheckpointError, MissingCheckpointError
 
 # Importing a family is what makes it known. One of Ultralytics is told by the network in its file, the others by name.
 BY_NAME: tuple[type[TransformersDetector | TorchvisionDetector], ...] = (TransformersDetector, TorchvisionDetector)
@@ -58,11 +60,17 @@ def supported() -> str:
     return f"{starter.NAME}, the base that ships with the package; {families}"
 
 
+def official(name: str) -> bool:
+    """Whether a name means weights that are downloaded where a user asks for them by name."""
+    return weights.official(name) or TorchvisionDetector.official(name)
+
+
 def load_detector(model: str | None, adapter: str | None, device: str = "auto") -> Detector:
     """Load a base and, where one is given, an adapter for it.
 
     Args:
-        model: path or official name of the base; None takes the base that the adapter names.
+        model: path or official name of the base; None takes the base that the adapter names, where it is on this
+            machine: nothing is downloaded because a file says so.
         adapter: adapter file, or None.
         device: as for `pick_device`.
 
@@ -72,17 +80,40 @@ def load_detector(model: str | None, adapter: str | None, device: str = "auto") 
         ConfigError: no such device.
     """
     chosen = pick_device(device)
-    loaded = None if adapter is None else load_adapter(adapter)
-    if model is None:
-        assert loaded is not None, "a model or an adapter"
-        model = loaded.card.base
-        try:
-            detector = load_base(model)
-        except CheckpointError as error:
-            raise CheckpointError(f"the adapter's base is not here: {error}; or name it with --model") from error
-    else:
+    if adapter is None:
+        assert model is not None, "a model or an adapter"
         detector = load_base(model)
-    if loaded is not None:
+    else:
+        loaded = load_adapter(adapter)
+        card = loaded.card
+        try:
+            detector = load_base(model if model is not None else _base_of(card, Path(adapter).parent))
+        except MissingCheckpointError as error:
+            by_name = card.base == starter.NAME or (model is None and official(card.base))
+            wanted = card.base if by_name else f"/path/to/{card.base}"
+            raise CheckpointError(
+                f"{error.found}; {adapter} was made for the base {card.base} ({card.fingerprint[:12]}) and fits no "
+                f"other: --model {wanted}"
+            ) from error
         detector.attach(loaded)
     detector.to(chosen)
     return detector
+
+
+def _base_of(card: Card, folder: Path) -> str:
+    """The base that an adapter's card names, where this machine has it.
+
+    Args:
+        card: says what the file is called, without folders.
+        folder: where the adapter is.
+
+    Raises:
+        MissingCheckpointError: it is neither in the working directory nor beside the adapter nor among downloads.
+    """
+    if card.base == starter.NAME or TorchvisionDetector.has(card.base):
+        return card.base
+    for place in (Path(), folder, weights.downloads()):
+        path = place / card.base
+        if path.is_file() or (path / "config.json").is_file():
+            return str(path.resolve())  # which no prefix of a family can be in front of
+    raise MissingCheckpointError("the adapter's base is not here, not beside it and not downloaded", "name it")

@@ -18,6 +18,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
 from vision_lora.adapters.tensors import read_tensors
+from vision_lora.detectors import weights
 from vision_lora.errors import AdapterError, CheckpointError, reason
 
 NAME = "starter"
@@ -37,6 +38,7 @@ def read_starter(file: Path = FILE) -> tuple[nn.Module, int]:
     try:
         tensors, metadata = read_tensors(file)
         header = json.loads(metadata[KEY])
+        weights.check_architecture(str(file), header["architecture"])
         network: Any = DetectionModel(header["architecture"], verbose=False)
         head = network.model[-1]
         head.nc, head.no = len(header["names"]), len(header["names"]) + 4 * head.reg_max

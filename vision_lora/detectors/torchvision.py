@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -31,7 +32,7 @@ from vision_lora.detectors.heads import AnchorClassifier, BoxPredictor
 from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.readout import Found, Readout
 from vision_lora.detectors.share import share
-from vision_lora.errors import CheckpointError, ConfigError
+from vision_lora.errors import CheckpointError, ConfigError, MissingCheckpointError
 from vision_lora.outputs import write_torch
 
 if TYPE_CHECKING:
@@ -89,6 +90,19 @@ class TorchvisionDetector(Detector):
         return name.startswith(PREFIX)
 
     @classmethod
+    def official(cls, name: str) -> bool:
+        """Whether a name means official weights."""
+        return cls.claims(name) and name.removeprefix(PREFIX) in builders()
+
+    @classmethod
+    def has(cls, name: str) -> bool:
+        """Whether a name means official weights that have been downloaded already."""
+        if not cls.official(name):
+            return False
+        url: str = get_model_weights(name.removeprefix(PREFIX)).DEFAULT.url
+        return (Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name).is_file()
+
+    @classmethod
     def load(cls, name: str, *, fold: bool = True) -> Self:
         builder, _, file = name.removeprefix(PREFIX).partition(":")
         if builder not in builders():
@@ -99,11 +113,12 @@ class TorchvisionDetector(Detector):
             return cls.of(weights.read_checkpoint(Path(file)), Path(file), builder, fold=fold)
         official = get_model_weights(builder).DEFAULT
         try:
-            state = official.get_state_dict(check_hash=True)
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{name}: the download failed ({' '.join(str(error).split())}); without internet, copy "
-                f"{Path(official.url).name} to this machine and give its path: --model {PREFIX}{builder}:/path/to/file"
+            state = official.get_state_dict(check_hash=True, weights_only=True)
+        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+            raise MissingCheckpointError(
+                f"{name}: the download failed ({' '.join(str(error).split())})",
+                f"without internet, copy {Path(official.url).name} to this machine and give its path: --model "
+                f"{PREFIX}{builder}:/path/to/file",
             ) from error
         return cls._of(builder, state, official.meta["categories"], f"{PREFIX}{builder}", fold=fold)
 

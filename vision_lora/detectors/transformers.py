@@ -128,6 +128,8 @@ class TransformersDetector(Detector):
         if (path.startswith(("/", ".", "~")) or not path) and not Path(path).is_dir():
             raise CheckpointError(f"{name}: no such folder; expected one with config.json and model.safetensors")
         source: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+        if Path(path).is_dir():  # nor does a folder's configuration reach for the network
+            source["local_files_only"] = True
         with _quiet(transformers), _in_one_line(name):
             config = transformers.AutoConfig.from_pretrained(path, **source)
             known = transformers.AutoModelForObjectDetection._model_mapping
@@ -136,6 +138,8 @@ class TransformersDetector(Detector):
                 raise CheckpointError(
                     f"{name}: a {config.model_type} network, not a detector of transformers; expected one of {kinds}"
                 )
+            if unnamed := set(range(config.num_labels)) - {i for i, label in config.id2label.items() if label}:
+                raise CheckpointError(f"{name}: config.json: id2label has no name for class {min(unnamed)}")
             processors: Any = transformers.AutoImageProcessor
             processor = processors.from_pretrained(path, **source)
             network, report = transformers.AutoModelForObjectDetection.from_pretrained(

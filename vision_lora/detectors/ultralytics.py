@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+TRIED = 128  # side of the picture that a network is tried with at load, pixels; has cells for RT-DETR's 300 queries
+
+
 class UltralyticsDetector(Detector):
     """A detection network of Ultralytics: layers in a row, of which the last is the head.
 
@@ -43,7 +46,7 @@ class UltralyticsDetector(Detector):
     def __init__(self, network: DetectionModel, base: str) -> None:
         self._net = cast(Any, network)  # Ultralytics' classes carry no types
         self.head: Any = self._net.model[-1]
-        super().__init__(network, [self._net.names[index] for index in range(self.head.nc)], base)
+        super().__init__(network, [str(self._net.names[index]) for index in range(self.head.nc)], base)
 
     @classmethod
     def load(cls, name: str, *, fold: bool = True) -> Self:
@@ -65,10 +68,16 @@ class UltralyticsDetector(Detector):
             network: is changed where it is folded.
             base: file name of its checkpoint.
             fold: as in `load`.
+
+        Raises:
+            CheckpointError: its layers cannot compute: they do not fit each other, or an earlier version of Ultralytics
+                left them without what today's asks for.
         """
-        if fold:
-            fold_network(network)
-        return cls(cast(DetectionModel, network.eval()), base)
+        with weights.making(base), torch.no_grad():
+            if fold:
+                fold_network(network)
+            network.eval()(torch.zeros(1, 3, TRIED, TRIED))
+            return cls(cast(DetectionModel, network), base)
 
     def stage(self, layer: str) -> str:
         parts = layer.split(".")

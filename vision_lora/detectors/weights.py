@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import nn
 from ultralytics.nn.modules import Conv
-from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_safe_load, yaml_model_load
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, yaml_model_load
+from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
-from vision_lora.errors import CheckpointError
+from vision_lora.adapters.tensors import brief
+from vision_lora.detectors.layer_list import BUILDABLE
+from vision_lora.detectors.revive import ALLOWED, Reviver
+from vision_lora.detectors.torch_file import open_torch_file
+from vision_lora.detectors.unpickler import ForeignCodeError, Record
+from vision_lora.errors import CheckpointError, MissingCheckpointError
 
 ACTIVATION = re.compile(r"(torch\.)?nn\.[A-Za-z0-9]+\(([a-z_]+=)?[\w.+-]*\)")
 
@@ -23,28 +29,42 @@ def find_checkpoint(name: str) -> Path:
     """The file that a path or an official name means; official files are downloaded once, through Ultralytics.
 
     Raises:
-        CheckpointError: there is no such file, or the download failed.
+        MissingCheckpointError: there is no such file, or the download failed.
+        CheckpointError: it is a folder.
     """
     path = Path(name)
     if path.is_file():
         return path
     if path.exists():
-        raise CheckpointError(f"{name}: expected a checkpoint file, found a folder")
-    if path.name != name or name not in GITHUB_ASSETS_NAMES:
-        raise CheckpointError(
-            f"{name}: no such checkpoint; give the path of a .pt file, an official name such as yolo11n.pt, "
-            "or starter, the base that ships with the package"
+        found = "a folder" if path.is_dir() else "a pipe or a device"
+        raise CheckpointError(f"{name}: expected a checkpoint file, found {found}")
+    if not official(name):
+        raise MissingCheckpointError(
+            f"{name}: no such checkpoint",
+            "give the path of a .pt file, an official name such as yolo11n.pt, or starter, the base that ships with "
+            "the package",
         )
     try:
-        found = Path(attempt_download_asset(name))
+        path, reason = Path(attempt_download_asset(name)), "nothing came"
     except (OSError, RuntimeError) as error:  # Ultralytics raises ConnectionError, an OSError, or RuntimeError
-        raise CheckpointError(
-            f"{name}: the download failed ({' '.join(str(error).split())}); without internet, take the base that "
-            f"ships with the package, --model starter, or copy the file to this machine: --model /path/to/{name}"
-        ) from error
-    if not found.is_file():
-        raise CheckpointError(f"{name}: the download failed; copy the file to this machine and give its path")
-    return found
+        reason = " ".join(str(error).split())
+    if not path.is_file():
+        raise MissingCheckpointError(
+            f"{name}: the download failed ({reason})",
+            "without internet, take the base that ships with the package, --model starter, or copy the file to this "
+            f"machine: --model /path/to/{name}",
+        )
+    return path
+
+
+def official(name: str) -> bool:
+    """Whether a name is that of a checkpoint which Ultralytics offers."""
+    return name in GITHUB_ASSETS_NAMES
+
+
+def downloads() -> Path:
+    """The folder in which Ultralytics looks for what it has downloaded."""
+    return Path(SETTINGS["weights_dir"])
 
 
 def read_network(name: str) -> tuple[nn.Module, str]:
@@ -65,31 +85,35 @@ def is_architecture(name: str) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what a checkpoint holds.
+    """Read what a checkpoint holds: plain data, tensors and, under `model`, a network, its averaged weights if there.
 
-    The pickle is read with PyTorch's `weights_only` unpickler and an allow-list: tensors, containers, and the module
-    classes of `torch.nn` and `ultralytics.nn`. Any other name in the file is refused before anything runs.
+    Nothing in the file is called: see `unpickler` and `revive`. A name of code that no checkpoint holds is refused
+    before anything is made.
 
     Raises:
         CheckpointError: the file is broken, or names other code.
     """
     try:
-        if path.suffix == ".pt":
-            checkpoint, _ = torch_safe_load(str(path), safe_only=True)
-        else:  # Ultralytics knows no other
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        TypeError,
-        RuntimeError,
-        ImportError,
-        AttributeError,
-        KeyError,
-        OSError,
-        EOFError,
-        pickle.PickleError,
-    ) as error:
-        raise CheckpointError(_reason(path, error)) from error
-    return checkpoint if isinstance(checkpoint, dict) else {}
+        with open_torch_file(path, ALLOWED) as file:
+            content = file.content.items if isinstance(file.content, Record) else file.content
+            if not isinstance(content, dict):
+                return {}
+            if {"model", "ema"} & content.keys():  # what else a training left is not read
+                kept = {name: content[name] for name in ("builder", "names") if name in content}
+                content = {"model": content.get("ema") or content.get("model"), **kept}
+            revived: dict[str, Any] = Reviver(file).revive(content)
+            return revived
+    except ForeignCodeError as error:
+        raise CheckpointError(
+            f"{path}: refused, its pickle names code outside the allow-list ({error}); expected a checkpoint that "
+            "Ultralytics saved of a detector, from a source you trust"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or brief(error)})") from error
+    # RefusedPickleError; the others are of a layer's `__setstate__`, which finds less than it counts on.
+    except (ValueError, RuntimeError, MemoryError, AttributeError, TypeError, LookupError) as error:
+        reason = brief(error) or type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from error
 
 
 def network_in(checkpoint: dict[str, Any], path: Path) -> nn.Module:
@@ -98,13 +122,14 @@ def network_in(checkpoint: dict[str, Any], path: Path) -> nn.Module:
     Raises:
         CheckpointError: there is none.
     """
-    network = checkpoint.get("ema") or checkpoint.get("model")
+    network = checkpoint.get("model")
     if not isinstance(network, nn.Module):
         raise CheckpointError(
             f"{path}: holds no network; expected an Ultralytics checkpoint with `model` or `ema` "
             f"(weights of torchvision: torchvision:NAME:{path})"
         )
-    return network.float().eval()
+    with making(str(path)):
+        return network.float().eval()
 
 
 def build_network(name: str) -> nn.Module:
@@ -113,41 +138,68 @@ def build_network(name: str) -> nn.Module:
     Raises:
         CheckpointError: no such file, or no architecture in it.
     """
+    missing = f"{name}: no such architecture; expected a path, or a name such as yolo11n.yaml"
+    if "://" in name:  # Ultralytics downloads from addresses
+        raise CheckpointError(missing)
     try:
         layers: Any = yaml_model_load(name)
     except (FileNotFoundError, yaml.YAMLError) as error:
-        raise CheckpointError(
-            f"{name}: no such architecture; expected a path, or a name such as yolo11n.yaml"
-        ) from error
-    if not isinstance(layers, dict) or not {"backbone", "head", "nc"} <= layers.keys():
-        raise CheckpointError(f"{name}: no architecture of a detector; expected `nc`, `backbone` and `head` in it")
-    activation = str(layers.get("activation") or "")
-    if activation and not ACTIVATION.fullmatch(activation):  # Ultralytics would run it as code
-        raise CheckpointError(f"{name}: activation {activation[:60]!r}; expected one of torch.nn, such as nn.SiLU()")
+        raise CheckpointError(missing) from error
+    check_architecture(name, layers)
+    decodes = layers["head"][-1][2] == "RTDETRDecoder"
+    kind: Any = RTDETRDetectionModel if decodes else DetectionModel
     before = Conv.default_act
     try:
-        decodes = layers["head"][-1][2] == "RTDETRDecoder"
-        kind: Any = RTDETRDetectionModel if decodes else DetectionModel
-        network: nn.Module = kind(layers, verbose=False)
-    # What a wrong module, channel number or argument raises depends on the module.
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, SyntaxError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{name}: cannot be built ({type(error).__name__}: {text})") from error
+        with making(name):
+            network: nn.Module = kind(layers, verbose=False)
     finally:
         Conv.default_act = before  # an architecture's activation would be that of all that are built after it
     return network.eval()
 
 
-def _reason(path: Path, error: Exception) -> str:
+@contextmanager
+def making(name: str) -> Iterator[None]:
+    """Turn what layers raise that are put together wrongly into one line.
+
+    Args:
+        name: of what is made of them.
+
+    Raises:
+        CheckpointError: a layer raised something.
+    """
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except (ValueError, RuntimeError, OSError, EOFError, pickle.PickleError):
-        names = []
-    foreign = [name for name in names if not name.startswith(("torch.", "ultralytics.", "collections.", "numpy."))]
-    foreign = [name for name in foreign if name not in ("builtins.set", "builtins.getattr")]
-    if foreign:
-        return (
-            f"{path}: refused, its pickle names code outside the allow-list ({', '.join(sorted(foreign)[:3])}); "
-            "use a checkpoint from a source you trust, saved by Ultralytics"
-        )
-    return f"{path}: not a readable checkpoint ({' '.join(str(error).split())[:200]})"
+        yield
+    # What a wrong module, channel number, argument or attribute raises depends on the module.
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, SyntaxError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{name}: cannot be built ({type(error).__name__}: {text})") from error
+
+
+def check_architecture(name: str, layers: Any) -> None:
+    """Make sure that Ultralytics can build an architecture without running what is written in it.
+
+    It would evaluate an activation, and call whatever its own module has under the name of a layer, what loads pickles
+    among it.
+
+    Args:
+        name: what the architecture is called.
+        layers: what its file holds.
+
+    Raises:
+        CheckpointError: it is none, or names other code than layers.
+    """
+    if not isinstance(layers, dict) or not {"backbone", "head", "nc"} <= layers.keys():
+        raise CheckpointError(f"{name}: no architecture of a detector; expected `nc`, `backbone` and `head` in it")
+    activation = str(layers.get("activation") or "")
+    if activation and not ACTIVATION.fullmatch(activation):
+        raise CheckpointError(f"{name}: activation {activation[:60]!r}; expected one of torch.nn, such as nn.SiLU()")
+    for part in ("backbone", "head"):
+        rows = layers[part]
+        whole = isinstance(rows, list) and all(isinstance(row, list) and len(row) == 4 for row in rows)
+        if not whole or not rows:
+            raise CheckpointError(
+                f"{name}: {part}: expected a list of layers, each as [from, repeats, layer, arguments]"
+            )
+        for _, _, layer, _ in rows:
+            if not isinstance(layer, str) or layer not in BUILDABLE:
+                raise CheckpointError(f"{name}: {part}: {str(layer)[:60]!r} is no layer that a detector can be made of")

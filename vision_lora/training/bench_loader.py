@@ -77,7 +77,7 @@ def loader_rows(config: LoaderBenchConfig) -> list[Row]:
     Raises:
         DataError: the dataset has no train split, or too few pictures for the batch.
     """
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data).sure()
     samples = dataset.splits.get("train", [])[: config.pictures]
     least = config.batch * (_WARM + 2)
     if len(samples) < least:

@@ -145,7 +145,7 @@ def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
         config,
         opened,
         batches,
-        eval_loader(opened.val, config.imgsz, config.batch),
+        eval_loader(opened.val, config.imgsz, config.batch, again=True),
         replay,
         learner,
         None if layers is None else list(layers),

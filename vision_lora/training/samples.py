@@ -39,7 +39,7 @@ def open_samples(config: TrainConfig) -> Opened:
     Raises:
         DataError: no dataset, a split that is missing, or no val picture that can be read.
     """
-    dataset = open_dataset(config.data, strict=config.strict)
+    dataset = open_dataset(config.data, strict=config.strict).sure()
     if config.classes is not None:
         dataset = dataset.only(pick(config.classes, dataset.names))
     if dataset.splits.get("train") and not dataset.splits.get("val"):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from safetensors import SafetensorError
 
 from vision_lora import config as configs
 from vision_lora.cli import make_console, parse, run_verb
@@ -160,6 +163,105 @@ def test_nothing_is_animated_or_coloured_but_on_a_terminal(
 
     assert run_verb(TrainConfig, "train", run, ["--data", "steel.yaml"]) == 2
     assert capsys.readouterr() == ("done\n", "error: no names\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "/runs/a.pt"), "/runs/a.pt: No space left on device"),
+        (PermissionError(13, "Permission denied", b"/runs/\xfc"), "/runs/\\udcfc: Permission denied"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (FileNotFoundError(2, "No such file or directory", 3), "No such file or directory"),
+        (UnicodeDecodeError("utf-8", b"\xfc", 0, 1, "invalid start byte"), "text that is not in the expected encoding"),
+        (MemoryError(), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "out of memory (CUDA out of memory. Tried)"),
+        (SafetensorError("Error while deserializing header"), "safetensors: Error while deserializing header"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
+    ],
+)
+def test_errors_of_the_world_outside_are_one_line(
+    error: Exception, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: TrainConfig, console: Console) -> None:
+        raise error
+
+    assert run_verb(TrainConfig, "train", run, ["--data", "d"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {line}")
+    assert told.count("\n") == 1
+
+
+def test_our_own_errors_keep_their_traceback() -> None:
+    def run(config: TrainConfig, console: Console) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        run_verb(TrainConfig, "train", run, ["--data", "d"])
+
+
+@pytest.mark.parametrize("content", [b"out: K\xfc\n", b"no options", b""])
+def test_a_config_that_is_none_is_one_line(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_bytes(content)
+    assert run_verb(TrainConfig, "train", lambda *_: None, ["--config", str(tmp_path / "a.yaml"), "--data", "d"]) == 2
+    assert capsys.readouterr().err.startswith("error: --config")
+
+
+def printing(stream: object, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """The exit code of a verb that prints to a stream, and what it did after that."""
+    did = list[str]()
+
+    def run(config: TrainConfig, console: Console) -> None:
+        console.print("Kratzer \udcfc, 划痕")
+        did.append("worked")
+
+    monkeypatch.setattr("sys.stdout", stream)
+    code = run_verb(TrainConfig, "train", run, ["--data", "d"])
+    return code, did
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("utf-8", "Kratzer \\udcfc, 划痕\n"),
+        ("ascii", "Kratzer \\udcfc, \\u5212\\u75d5\n"),
+        ("cp1252", "Kratzer \\udcfc, \\u5212\\u75d5\n"),
+    ],
+)
+def test_what_a_terminal_has_no_letters_for_is_escaped(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    assert printing(io.TextIOWrapper(raw, encoding=encoding, errors="strict"), monkeypatch) == (0, ["worked"])
+    assert raw.getvalue().decode(encoding) == shown
+
+
+class _Failing(io.StringIO):
+    """As a pipe that nobody reads any more, or a file on a full disk."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def flush(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(BrokenPipeError(32, "Broken pipe"), "Broken pipe"), (OSError(28, "No space left"), "No space left")],
+)
+def test_a_closed_pipe_ends_the_printing_not_the_work(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printing(_Failing(error), monkeypatch) == (2, ["worked"])
+    assert capsys.readouterr().err == f"error: stdout: {words}; the work was done, but not all of it was printed\n"
+
+
+def test_without_stdout_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert printing(None, monkeypatch) == (0, ["worked"])
+    closed = io.StringIO()
+    closed.close()
+    assert printing(closed, monkeypatch) == (0, ["worked"])
 
 
 NAMES = ["scratch [deep]", "[/m] stain", ":warning:", "[bold]x[/]", "$5", "[link=file:///etc]y", "a\\[b]"]

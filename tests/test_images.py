@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision_lora.errors import DataError
-from vision_lora.images import image_size, letterbox, read_image
+from tests.build import small_disk
+from vision_lora.errors import DataError, FormatError, OutputError
+from vision_lora.images import encode_picture, image_size, letterbox, read_image, write_picture
 
 
 def test_rgb_order(tmp_path: Path) -> None:
@@ -123,3 +124,29 @@ def test_letterbox(width: int, height: int) -> None:
     assert abs(np.ptp(xs) + 1 - max(1, width * scale)) < 1
     assert abs(np.ptp(ys) + 1 - max(1, height * scale)) < 1
     assert set(np.unique(out)) <= {7, 114}
+
+
+@pytest.mark.parametrize(("name", "size"), [(b"a.png", (1, 1)), (b"a.JPG", (30, 20)), (b"K_\xfc.png", (7, 9))])
+def test_a_picture_is_written_and_read_again(tmp_path: Path, name: bytes, size: tuple[int, int]) -> None:
+    path = tmp_path / os.fsdecode(name)
+    write_picture(path, np.full((size[1], size[0], 3), (200, 100, 50), np.uint8))
+    again = read_image(path)
+    assert again.shape == (size[1], size[0], 3)
+    assert np.abs(again.astype(int) - (200, 100, 50)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("a.jpg", (70_000, 1)), ("a.mp4", (4, 4)), ("a", (4, 4)), ("a.png", (0, 4))]
+)
+def test_a_format_that_does_not_take_a_picture_is_told(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+    with pytest.raises(FormatError, match=f"{name}: no "):
+        write_picture(tmp_path / name, np.zeros((size[1], size[0], 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_picture_is_never_left(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), dtype=np.uint8)
+    with small_disk(1000), pytest.raises(OutputError, match=r"a\.png: cannot be written"):
+        write_picture(tmp_path / "a.png", noise)
+    assert list(tmp_path.iterdir()) == []
+    assert len(encode_picture(noise, ".jpg", quality=30)) < len(encode_picture(noise, ".jpg", quality=90))

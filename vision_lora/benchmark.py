@@ -18,7 +18,7 @@ def run(config: BenchmarkConfig, console: Console) -> None:
     from vision_lora.devices import pick_device
     from vision_lora.outputs import check_file, write_json
 
-    target = check_file("json", config.json)
+    target = check_file("json", config.json, endings=(".json",))
     on_gpu = pick_device(config.device).type == "cuda"
     rows = (_on_gpu if on_gpu else _on_cpu)(config, console)
     where = "bf16" if on_gpu else f"{config.threads} CPU threads"

@@ -18,6 +18,7 @@ from vision_lora.datasets.check import Report, check_dataset
 from vision_lora.datasets.check_report import summary, write_html, write_json
 from vision_lora.datasets.fix import write_fixed
 from vision_lora.datasets.preview import preview_sheet, write_preview
+from vision_lora.outputs import check_file, check_new_folder
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -29,6 +30,10 @@ def run(config: CheckConfig, console: Console) -> int:
         0 where nothing would spoil training, 1 where something would.
     """
     dataset = open_dataset(config.data, strict=config.strict).sure()
+    inputs = [Path(config.data), *(sample.path for samples in dataset.splits.values() for sample in samples)]
+    for option, endings in (("html", (".html", ".htm")), ("json", (".json",)), ("preview", (".png", ".jpg", ".jpeg"))):
+        check_file(option, getattr(config, option), endings=endings, inputs=inputs, new_parents=True)
+    check_new_folder("fix", config.fix)
     if config.preview is not None:
         samples = dataset.splits.get("train") or next(iter(dataset.splits.values()))
         sheet = preview_sheet(samples, load_recipe(config.augment), imgsz=config.imgsz, seed=config.seed)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, set_loader
@@ -15,7 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from vision_lora.errors import ConfigError, VisionLoraError
+from vision_lora.errors import ConfigError, VisionLoraError, reason
 from vision_lora.names import shown
 from vision_lora.options import demand
 from vision_lora.plain_yaml import load_plain
@@ -56,6 +58,8 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         line = " ".join(message.split())
+        if line.startswith("Unexpected config"):
+            line = f"--config: {line[:100]}; expected a YAML file of options by name, such as `epochs: 20`"
         told = re.search(r'Parser key "(\w+)":.*(?:Got|Given) value: (.*)$', line)
         if told and told[1] in self.expected:
             line = f"--{told[1].replace('_', '-')} {told[2]}: expected {self.expected[told[1]]}"
@@ -97,7 +101,10 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
             if item.metadata["repeated"]:
                 repeated.add(flag)
             parser.add_argument(flag, type=hints[item.name], default=item.default, help=text)
-    given = parser.parse_args(_appending(sys.argv[1:] if argv is None else argv, repeated))
+    try:
+        given = parser.parse_args(_appending(sys.argv[1:] if argv is None else argv, repeated))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config: {reason(error)}; expected a YAML file in UTF-8") from None
     values = {item.name: getattr(given, item.name) for item in fields(config)}  # type: ignore[arg-type]
     return config(**{name: _switch(name, value) if hints[name] is bool else value for name, value in values.items()})
 
@@ -151,18 +158,103 @@ def run_verb(
     Returns:
         0 when done, 2 after a mistake of the user, 130 after Ctrl-C; or what `run` gives.
     """
-    errors = make_console(stderr=True)
+    console, errors = make_console(), make_console(stderr=True)
     handler = RichHandler(console=errors, show_time=False, show_path=False, markup=False)
     handler.addFilter(_NoPasswords())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
-        return run(parse(config, verb, argv), make_console()) or 0
+        code = run(parse(config, verb, argv), console) or 0
     except VisionLoraError as error:
         errors.print(f"error: {redact(' '.join(str(error).split()))}")
-        return 2
+        code = 2
     except KeyboardInterrupt as interrupt:
         errors.print(f"interrupted{': ' if str(interrupt) else ''}{interrupt}")
-        return 130
+        code = 130
+    except _outside() as error:
+        errors.print(f"error: {redact(_told(error))}")
+        code = 2
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # torch's on a CPU, of no class of its own
+            raise
+        errors.print(f"error: {redact(_told(error))}")
+        code = 2
+    finally:
+        console.file.flush()
+    if code == 0 and (lost := cast(_Stream, console.file).lost) is not None:
+        errors.print(f"error: stdout: {reason(lost)}; the work was done, but not all of it was printed")
+        return 2
+    return code
+
+
+class _Stream:
+    """stdout or stderr, that never ends the work: what cannot be written is dropped, what cannot be encoded escaped.
+
+    Args:
+        name: `stdout` or `stderr`.
+
+    Attributes:
+        lost: why it could not be written, once that has happened.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.lost: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write what the stream's encoding has characters for; bytes of file names that are none are replaced."""
+        if (stream := self._open()) is not None:
+            encoding = stream.encoding or "utf-8"
+            sound = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            with self._guard():
+                stream.write(sound.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what waits."""
+        if (stream := self._open()) is not None:
+            with self._guard():
+                stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return (stream := self._open()) is not None and stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(sys, self._name), name)
+
+    def _open(self) -> TextIO | None:
+        """What it stands for now; None where it is closed, or could not be written."""
+        stream: TextIO | None = getattr(sys, self._name)
+        return None if stream is None or stream.closed or self.lost is not None else stream
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.lost = error
+            # What waits in the stream would be tried again, and fail again, when the process ends.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), getattr(sys, self._name).fileno())
+
+
+def _outside() -> tuple[type[Exception], ...]:
+    """Errors of the world outside: disks, names, memory. Those of torch and safetensors only where these are loaded."""
+    known = [("torch", "OutOfMemoryError"), ("safetensors", "SafetensorError")]
+    loaded = [getattr(sys.modules[module], name) for module, name in known if module in sys.modules]
+    return (OSError, UnicodeError, MemoryError, *loaded)
+
+
+def _told(error: Exception) -> str:
+    """An error from outside in one line."""
+    if isinstance(error, OSError):
+        name = error.filename
+        return f"{os.fsdecode(name)}: {reason(error)}" if isinstance(name, (str, bytes)) else reason(error)
+    if isinstance(error, UnicodeError):
+        return f"text that is not in the expected encoding: {reason(error)}"
+    if type(error).__name__ == "SafetensorError":
+        return f"safetensors: {reason(error)}"
+    return f"out of memory ({reason(error)[:200]}); a smaller --batch or --imgsz takes less"
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -170,14 +262,14 @@ def make_console(*, stderr: bool = False) -> Console:
 
     Animated on a terminal only, whatever FORCE_COLOR says, as a notebook keeps each frame.
     """
-    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    stream = _Stream("stderr" if stderr else "stdout")
     return _PlainConsole(
-        stderr=stderr,
+        file=cast(TextIO, stream),
         soft_wrap=True,
         markup=False,
         emoji=False,
         highlight=False,
-        force_terminal=None if terminal else False,
+        force_terminal=None if stream.isatty() else False,
     )
 
 

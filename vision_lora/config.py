@@ -189,7 +189,7 @@ class _Detecting(Using):
 
 @dataclass(frozen=True)
 class EvaluateConfig(_Detecting):
-    """Measure mAP on a split of a dataset."""
+    """Measure mAP on a split of a dataset, as COCO does: of a picture, the 100 best detections of each class count."""
 
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
     split: Split = option("val", "split to measure")
@@ -230,17 +230,21 @@ class RetentionConfig(Options):
 class PredictConfig(_Detecting):
     """Detect in pictures or videos."""
 
-    source: str = option("", "a picture, a folder of pictures, or a video (required)")
+    source: str = option("", "a picture, a video, a folder of them, or the pictures of a COCO .json (required)")
     mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
     confidence: float = option(0.25, "lowest score that counts, 0 to 1")
     iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
+    limit: int = option(300, "most detections of a picture, or a tile, and of each pass, best first; 1 to 10000")
     out: str = option("runs/predict", "folder for the annotated pictures; where it exists a number is added")
     exist_ok: bool = option(False, "write into the folder even where it exists")
-    json: str | None = option(None, "file for the detections, in the form of COCO results")
+    json: str | None = option(
+        None, "file for the detections as COCO results; a .images.json beside it says what their ids stand for"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.source), "source", "(nothing)", "a picture, a folder or a video")
+        demand(1 <= self.limit <= 10000, "limit", self.limit, "1 to 10000")
         demand(self.mode != "defects" or self.adapter is not None, "mode", self.mode, "--adapter FILE beside it")
 
 

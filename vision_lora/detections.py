@@ -25,6 +25,7 @@ class Detections:
         classes: index into `names`, (n,) int64.
         names: both vocabularies, general classes first.
         general: how many of `names` are the base's own.
+        at_limit: whether a pass reached the most detections that were asked for: there may be more.
 
     Examples:
         >>> found = Detections(np.zeros((1, 4), "f4"), np.ones(1, "f4"), np.array([1]), ("person", "scratch"), 1)
@@ -37,6 +38,7 @@ class Detections:
     classes: NDArray[np.int64]
     names: tuple[str, ...]
     general: int
+    at_limit: bool = False
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.detections import Detections
+from vision_lora.names import shown
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -148,13 +149,14 @@ def write(canvas: Picture, text: str, left: int, baseline: int, height: int, col
         colour: RGB, 0 to 255.
         weight: 400 is regular, 700 bold.
     """
+    # What is no UTF-8 would end the process.
     # OpenCV's own TrueType fonts: its older Hershey fonts print "?" for every letter beyond ASCII.
-    cv2.putText(canvas, text, (left, baseline), colour, cv2.FontFace("sans"), height, weight)
+    cv2.putText(canvas, shown(text), (left, baseline), colour, cv2.FontFace("sans"), height, weight)
 
 
 def text_width(text: str, height: int, *, weight: int) -> int:
     """Width in pixels that `write` needs."""
-    _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), cv2.FontFace("sans"), height, weight)
+    _, _, width, _ = cv2.getTextSize((0, 0), shown(text), (0, 0), cv2.FontFace("sans"), height, weight)
     return width
 
 

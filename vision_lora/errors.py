@@ -68,3 +68,25 @@ class ForeignLayoutError(AdapterError):
 
 class TrainingError(VisionLoraError):
     """Training cannot go on."""
+
+
+class OutputError(VisionLoraError):
+    """A result cannot be written where it should go."""
+
+
+class FormatError(OutputError):
+    """A format does not take what is to be written; a place for it there is."""
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed: in words, and in one line.
+
+    Examples:
+        >>> reason(KeyError(101)), reason(FileNotFoundError(2, "No such file or directory", "a.pt")), reason(EOFError())
+        ('no entry 101', 'No such file or directory', 'EOFError')
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, KeyError) and error.args:
+        return f"no entry {error.args[0]!r}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -24,7 +24,7 @@ def run(config: EvaluateConfig, console: Console) -> None:
     from vision_lora.evaluation.measure import measure, measure_tiled
     from vision_lora.outputs import check_file, write_json
 
-    target = check_file("json", config.json)
+    target = check_file("json", config.json, endings=(".json",), inputs=(config.data, config.model, config.adapter))
     dataset = open_dataset(config.data, strict=config.strict).sure()
     if config.classes is not None:
         dataset = dataset.only(pick(config.classes, dataset.names))

@@ -15,7 +15,9 @@ def run(config: ExportConfig, console: Console) -> None:
     """Export, and print what was written and how to feed it."""
     from vision_lora.detectors.export import check_export, export
     from vision_lora.detectors.load import load_detector
+    from vision_lora.outputs import check_file
 
+    check_file("out", config.out, inputs=(config.model, config.adapter))
     out = check_export(config.out, config.format, exist_ok=config.exist_ok)
     detector = load_detector(config.model, config.adapter, "cpu")
     imgsz = config.imgsz or detector.imgsz

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from vision_lora.errors import DataError
+from vision_lora.errors import DataError, FormatError, reason
+from vision_lora.names import shown
+from vision_lora.outputs import write_whole
 
 # What is a picture by its ending. Not every Pillow can decode AVIF and HEIC: then each is told, and never passed over.
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
-    {".bmp", ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2", ".gif"}
-    | {".avif", ".heic", ".heif"}
+    {".bmp", ".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
+    | {".jp2", ".gif", ".avif", ".heic", ".heif"}
 )
 
 PAD_VALUE = 114  # the grey that YOLO-style detectors were trained to see around a picture
@@ -98,6 +100,48 @@ def is_cut_off(path: Path) -> bool:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+def encode_picture(picture: NDArray[np.uint8], ending: str, *, quality: int = 95) -> bytes:
+    """A picture as the bytes of its file.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        ending: of the file, which names the format: `.png`, `.jpg`, or another that OpenCV writes.
+        quality: of a JPEG, 0 to 100.
+
+    Raises:
+        FormatError: the format does not take it.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if ending in (".jpg", ".jpeg") else []
+    try:
+        done, encoded = cv2.imencode(ending, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    except cv2.error:
+        done = False
+    if not done:
+        raise FormatError(f"no {ending} can be made of {picture.shape[1]} x {picture.shape[0]} pixels; .png may do")
+    return encoded.tobytes()
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8], *, quality: int = 95) -> None:
+    """Write a picture whole or not at all, in the format that its ending names.
+
+    Encoded in memory: OpenCV and Pillow do not tell a full disk, and some names end OpenCV altogether.
+
+    Args:
+        path: its file.
+        picture: (H, W, 3) uint8 RGB.
+        quality: of a JPEG, 0 to 100.
+
+    Raises:
+        FormatError: the format does not take it.
+        OutputError: it cannot be written.
+    """
+    try:
+        data = encode_picture(picture, path.suffix.lower(), quality=quality)
+    except FormatError as error:
+        raise FormatError(f"{shown(str(path))}: {error}") from None
+    write_whole(path, data)
+
+
 def letterbox(image: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], float, tuple[int, int]]:
     """Fit a picture into a square, keeping its aspect ratio, with grey around it.
 
@@ -138,7 +182,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     # Pillow's decoders raise all of these on broken files, a SyntaxError among them for a broken PNG.
     # ImportError: Ultralytics was imported first, and its package is not there.
     except (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error, ImportError) as error:
-        raise DataError(f"{path}: unreadable picture ({_one_line(error)}); replace or remove it") from None
+        raise DataError(f"{path}: unreadable picture ({reason(error)}); replace or remove it") from None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -157,7 +201,3 @@ def _to_8_bit(image: Image.Image, path: Path) -> Image.Image:
     if values.size and (values.min() < 0 or values.max() > 65535):
         raise DataError(f"{path}: 32-bit picture with values beyond 16 bit; expected 8 or 16 bit: convert it first")
     return Image.fromarray((values.astype(np.uint32) * 255 // 65535).astype(np.uint8))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -34,6 +34,8 @@ class Options:
 
     def __post_init__(self) -> None:
         given = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        for name, value in given.items():
+            demand(not isinstance(value, str) or "\0" not in value, name, value, "no NUL in it")
         for name in ("epochs", "batch", "rank", "patience", "repeats", "devices"):
             if name in given:
                 demand(given[name] >= 1, name, given[name], "1 or more")

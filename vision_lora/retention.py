@@ -20,7 +20,7 @@ def run(config: RetentionConfig, console: Console) -> None:
     from vision_lora.errors import DataError
     from vision_lora.evaluation.measure import demand_known
     from vision_lora.evaluation.retention import compare, general_detections, save_lost
-    from vision_lora.outputs import new_folder, write_json
+    from vision_lora.outputs import results_folder, write_json
 
     dataset = open_dataset(config.data).sure()
     samples = dataset.splits.get(config.split)
@@ -35,28 +35,28 @@ def run(config: RetentionConfig, console: Console) -> None:
             detectors["joint"] = detectors["exact"]
     if config.tuned is not None:
         detectors["tuned"] = load_detector(config.tuned, None, config.device)
-    out = new_folder(config.out, exist_ok=config.exist_ok)
-    imgsz = config.imgsz or base.side
-    batches = eval_loader(samples, imgsz, config.batch)
-    before = general_detections(base, batches, samples, joint=False)
+    with results_folder(config.out, exist_ok=config.exist_ok) as out:
+        imgsz = config.imgsz or base.side
+        batches = eval_loader(samples, imgsz, config.batch)
+        before = general_detections(base, batches, samples, joint=False)
 
-    table = Table("detector", "mAP50-95", "change", "mAP50", "lost", "gained", "same bits", box=None)
-    rows = {}
-    for name, detector in {"base": base, **detectors}.items():
-        after = before if name == "base" else general_detections(detector, batches, samples, joint=name == "joint")
-        kept = compare(before, after, samples, dataset.names)
-        rows[name] = kept.to_json()
-        scores = f"{kept.result.map50_95:.4f}", f"{kept.change:+.4f}", f"{kept.result.map50:.4f}"
-        table.add_row(name, *scores, str(len(kept.lost)), str(kept.gained), "yes" if kept.identical else "no")
-        if kept.lost:
-            save_lost(out / f"lost_{name}.jpg", kept.lost, samples, dataset.names)
-    console.print(table)
-    console.print(
-        f"{config.split} at {imgsz} px, {len(samples)} pictures; lost, gained: objects found at a score of 0.25 "
-        "or more by one and not by the other",
-    )
-    write_json(out / "retention.json", {"split": config.split, "imgsz": imgsz, "base": base.base, "rows": rows})
-    console.print(f"results: {out}")
+        table = Table("detector", "mAP50-95", "change", "mAP50", "lost", "gained", "same bits", box=None)
+        rows = {}
+        for name, detector in {"base": base, **detectors}.items():
+            after = before if name == "base" else general_detections(detector, batches, samples, joint=name == "joint")
+            kept = compare(before, after, samples, dataset.names)
+            rows[name] = kept.to_json()
+            scores = f"{kept.result.map50_95:.4f}", f"{kept.change:+.4f}", f"{kept.result.map50:.4f}"
+            table.add_row(name, *scores, str(len(kept.lost)), str(kept.gained), "yes" if kept.identical else "no")
+            if kept.lost:
+                save_lost(out / f"lost_{name}.jpg", kept.lost, samples, dataset.names)
+        console.print(table)
+        console.print(
+            f"{config.split} at {imgsz} px, {len(samples)} pictures; lost, gained: objects found at a score of 0.25 "
+            "or more by one and not by the other",
+        )
+        write_json(out / "retention.json", {"split": config.split, "imgsz": imgsz, "base": base.base, "rows": rows})
+        console.print(f"results: {out}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,7 +25,7 @@ from vision_lora.datasets.demo.scene import draw_scene, set_up
 from vision_lora.datasets.demo.shapes import Path as Line
 from vision_lora.datasets.demo.shapes import distances
 from vision_lora.datasets.demo.surfaces import SURFACES, brushed
-from vision_lora.errors import DataError
+from vision_lora.errors import OutputError
 
 FULL = (slice(0, 320), slice(0, 320))
 
@@ -312,7 +312,7 @@ def test_demo_is_made_where_it_is_asked_for_and_missing(tmp_path: Path) -> None:
 
 def test_demo_where_it_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         ensure_demo(tmp_path / "data" / "demo" / "defects.yaml")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vision_lora.datasets.demo.video import FPS, HEIGHT, SPEED, WIDTH, Track, draw_line, take, write_video
-from vision_lora.errors import DataError
+from vision_lora.errors import OutputError
 
 FRAMES = 76
 
@@ -104,5 +104,5 @@ def test_same_seed_same_frame() -> None:
 
 def test_video_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"conveyor\.mp4"):
+    with pytest.raises(OutputError, match=r"conveyor\.mp4"):
         write_video(tmp_path / "file", frames=2)

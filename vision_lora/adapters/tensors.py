@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from vision_lora.errors import BrokenAdapterError
+from vision_lora.errors import BrokenAdapterError, reason
 
 # An adapter of the largest detector is some ten megabytes with a header of some hundred kilobytes. What is beyond these
 # limits is no adapter, and is refused before it takes memory.
@@ -84,5 +84,5 @@ def reject_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def brief(error: Exception) -> str:
     """What an error says of a stranger's file, in one short line without control sequences for a terminal."""
-    text = " ".join(str(error).split())[:200]
+    text = reason(error)[:200]
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -71,7 +71,9 @@ def fingerprint(names: Sequence[str], splits: Mapping[str, Sequence[Sample]]) ->
     for split, samples in sorted(splits.items()):
         for sample in samples:
             name = os.path.relpath(os.path.realpath(sample.path), root)
-            digest.update(f"\n{split} {Path(name).as_posix()} {sample.width} {sample.height}".encode())
+            digest.update(
+                f"\n{split} {Path(name).as_posix()} {sample.width} {sample.height}".encode(errors="surrogateescape")
+            )
             for array in (sample.boxes, sample.classes, sample.ignored, sample.ignored_classes):
                 digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from vision_lora.comparison.notes import notes
 from vision_lora.comparison.page import page
 from vision_lora.comparison.plots import draw
 from vision_lora.comparison.result import Result
-from vision_lora.outputs import write_json
+from vision_lora.outputs import write_json, write_text, write_whole
 
 CAPTIONS = {
     "accuracy_parameters": "Accuracy against trained parameters",
@@ -38,9 +39,11 @@ def write_report(result: Result, folder: Path) -> dict[str, Path]:
     write_json(files["json"], {**result.to_json(), "advice": advice(result)})
     figures = draw(result)
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=130)
-    files["md"].write_text("\n\n".join(_markdown(result, list(figures))) + "\n", encoding="utf-8")
-    files["html"].write_text(page(result, figures, CAPTIONS), encoding="utf-8")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, dpi=130)
+        write_whole(folder / f"{name}.png", buffer.getvalue())
+    write_text(files["md"], "\n\n".join(_markdown(result, list(figures))) + "\n")
+    write_text(files["html"], page(result, figures, CAPTIONS))
     _write_csv(result, files["csv"])
     return files
 
@@ -68,7 +71,7 @@ def _markdown(result: Result, figures: list[str]) -> Iterator[str]:
 
 def _write_csv(result: Result, path: Path) -> None:
     """One line a run, with its method's cost and each class's mAP50-95."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with io.StringIO(newline="") as file:
         writer = csv.writer(file)
         head = ["method", "training_set", "images", "lr", "seed", "map50_95", "map50", "val_map50_95", "best_epoch"]
         head += ["trainable_parameters", "bytes", "seconds_per_step", "images_per_second", "peak_memory_mib"]
@@ -81,3 +84,4 @@ def _write_csv(result: Result, path: Path) -> None:
                 known = [row.method, row.shots, row.images, row.lr, run.seed, *scores, *cost, row.peak_memory_mib]
                 by_class = [run.per_class[name][0] for name in result.facts["names"]]
                 writer.writerow([*known, run.wall_seconds, row.kept, *by_class])
+        write_text(path, file.getvalue())

@@ -16,7 +16,8 @@ from vision_lora.comparison.advice import advice
 from vision_lora.comparison.markup import Strong, code_in_markdown, in_markdown
 from vision_lora.comparison.notes import notes
 from vision_lora.comparison.result import Result
-from vision_lora.errors import DataError, VisionLoraError
+from vision_lora.errors import DataError, VisionLoraError, reason
+from vision_lora.outputs import write_text
 
 END = "<!-- /compare -->"
 
@@ -31,7 +32,7 @@ def read_result(path: Path) -> Result:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Result.from_json({key: value for key, value in values.items() if key != "advice"})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: no result of a comparison ({error}); expected a compare.json") from None
+        raise DataError(f"{path}: no result of a comparison ({reason(error)}); expected a compare.json") from None
 
 
 def section(result: Result) -> str:
@@ -56,7 +57,7 @@ def put_into(file: Path, sections: Mapping[str, str]) -> None:
         if not mark or not end or begin in rest or "<!-- compare " in old:
             raise DataError(f"{file}: expected the marks {begin} and {END}, once, in this order")
         text = f"{before}{begin}\n{section}\n{END}{after}"
-    file.write_text(text, encoding="utf-8")
+    write_text(file, text)
 
 
 def _parts(result: Result) -> Iterator[str]:

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from vision_lora.datasets.check import Report, box_counts, picture_counts
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
-from vision_lora.images import letterbox, read_image
+from vision_lora.images import encode_picture, letterbox, read_image
+from vision_lora.outputs import write_text
 
 _PAIRS = 24  # pictures that a page shows of a kind: enough to judge by, small enough to mail
 _SIDE = 200  # pixels of a thumbnail
@@ -80,7 +82,7 @@ def write_json(report: Report, path: Path) -> None:
     """Write the report as JSON.
 
     Raises:
-        DataError: the file cannot be written.
+        OutputError: the file cannot be written; says where it was kept.
     """
     _write(path, json.dumps(as_json(report), indent=1, ensure_ascii=False) + "\n")
 
@@ -89,7 +91,7 @@ def write_html(report: Report, path: Path) -> None:
     """Write the report as one page that needs no other file.
 
     Raises:
-        DataError: the file cannot be written.
+        OutputError: the file cannot be written; says where it was kept.
     """
     title = html.escape(f"Check of {report.dataset.source}")
     body = [f"<h1>{title}</h1>", _verdict(report), *_findings(report), *_tables(report), *_plots(report)]
@@ -100,11 +102,9 @@ def write_html(report: Report, path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
+    with suppress(OSError):  # told when the file is written, and kept elsewhere
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror})") from None
+    write_text(path, text)
 
 
 def _verdict(report: Report) -> str:
@@ -193,8 +193,7 @@ def _thumbnail(sample: Sample) -> str:
     except DataError:
         return "(unreadable)"
     draw_boxes(image, sample.boxes * scale + np.tile(np.array(pad), 2))
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    text = base64.b64encode(data.tobytes()).decode()
+    text = base64.b64encode(encode_picture(image, ".jpg", quality=80)).decode()
     return (
         f"<img width={_SIDE} height={_SIDE} alt='{html.escape(sample.path.name)}' src='data:image/jpeg;base64,{text}'>"
     )

@@ -279,3 +279,22 @@ def _slim(value: dict[str, Any]) -> Any:
         bool(value.get("iscrowd") or value.get("ignore")),
         (_numbers([value.get("area")] * 4) or (math.nan,))[0],
     )
+
+
+def coco_pictures(path: Path) -> tuple[dict[int | str, Path], dict[str, int]]:
+    """The picture files of a COCO JSON by id, and the ids of its categories by name; whatever else stands there.
+
+    Raises:
+        DataError: not JSON, or not COCO's lists; no picture folder, or a picture outside of it.
+    """
+    data = _load(path)
+    folder = _picture_folder(path, data["images"])
+    roots, files = Roots(folder), dict[int | str, Path]()
+    for image in data["images"]:
+        key, name = (image.get("id"), image.get("file_name")) if isinstance(image, dict) else (None, None)
+        if not isinstance(key, (int, str)) or key in files or not isinstance(name, str) or "\0" in name:
+            raise DataError(f"{path}: images: {str(image)[:60]!r}; expected an `id` of its own and a `file_name`")
+        files[key] = Path(os.path.normpath(folder / name))
+        roots.require(files[key], path)
+    ids = _categories(data["categories"], path, Problems())
+    return files, {name: number for number, name in ids.items()}

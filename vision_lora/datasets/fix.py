@@ -14,6 +14,7 @@ from vision_lora.datasets.check import Report, file_digest, same_labels
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
 from vision_lora.images import read_image
+from vision_lora.outputs import write_text
 
 # Ultralytics goes by the ending and passes these over: a JPEG only needs another name, the others another format.
 _OTHER_ENDING = {".jfif": ".jpg", ".jpe": ".jpg", ".gif": ".png", ".pgm": ".png", ".ppm": ".png"}
@@ -65,7 +66,7 @@ def write_fixed(report: Report, out: Path) -> list[str]:
             name = _free_name(sample.path, split, taken)
             _write_sample(sample, out, split, name, doubles.get(index, set()))
         _write_yaml(report, out)
-        (out / "changes.txt").write_text("".join(f"{line}\n" for line in changes), encoding="utf-8")
+        write_text(out / "changes.txt", "".join(f"{line}\n" for line in changes))
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from None
     return changes

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vision_lora.datasets.augment import Recipe
 from vision_lora.datasets.batch import Batch
 from vision_lora.datasets.check_report import draw_boxes
 from vision_lora.datasets.loader import eval_loader, train_loader
 from vision_lora.datasets.sample import Sample
-from vision_lora.errors import DataError
+from vision_lora.errors import OutputError
+from vision_lora.images import write_picture
 
 _ROWS, _COLUMNS = 5, 7
 
@@ -49,15 +49,14 @@ def write_preview(sheet: NDArray[np.uint8], path: Path) -> None:
     """Write a sheet as PNG or JPEG.
 
     Raises:
-        DataError: the name has no such ending, or the file cannot be written.
+        FormatError: the name has no such ending, or a JPEG cannot be that large.
+        OutputError: the file cannot be written.
     """
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise DataError(f"{path}: expected a file that ends in .png or .jpg")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror})") from None
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    write_picture(path, sheet)
 
 
 def _column(batch: Batch) -> NDArray[np.uint8]:

@@ -160,7 +160,8 @@ def join_detections(parts: Sequence[tuple[Window | None, Detections]], width: in
     whole = (0, 0, width, height)
     tiles = [TileDetections(window or whole, part.boxes, part.scores, part.classes) for window, part in parts]
     boxes, scores, classes = join_tiles(tiles, width, height)
-    return replace(parts[0][1], boxes=boxes, scores=scores, classes=classes)
+    at_limit = any(part.at_limit for _, part in parts)
+    return replace(parts[0][1], boxes=boxes, scores=scores, classes=classes, at_limit=at_limit)
 
 
 def _alike(box: Boxes, seen: Boxes, boxes: Boxes, windows: Boxes) -> NDArray[np.float32]:

@@ -314,7 +314,7 @@ class Detector(ABC):
                     passes.append((self.read(prepared, readout), 0 if joint else len(self.names)))
         vocabulary = (*self.names, *learned)
         joined = [
-            join([(found[index], offset) for found, offset in passes], vocabulary, len(self.names))
+            join([(found[index], offset) for found, offset in passes], vocabulary, len(self.names), readout.limit)
             for index in range(len(images))
         ]
         return [found.of("defects") for found in joined] if joint and mode == "defects" else joined

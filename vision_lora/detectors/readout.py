@@ -45,13 +45,16 @@ class Found(NamedTuple):
     classes: Tensor
 
 
-def join(passes: Sequence[tuple[Found, int]], names: tuple[str, ...], general: int) -> Detections:
+def join(
+    passes: Sequence[tuple[Found, int]], names: tuple[str, ...], general: int, limit: int = Readout().limit
+) -> Detections:
     """Detections of several passes in one picture, best first.
 
     Args:
         passes: what each found, and where its classes begin in the joint vocabulary.
         names: the joint vocabulary.
         general: how many of its names, in front, are the base's own.
+        limit: most detections of one pass, as they were read.
 
     Examples:
         >>> found = Found(torch.zeros(1, 4), torch.tensor([0.5]), torch.tensor([0]))
@@ -69,4 +72,5 @@ def join(passes: Sequence[tuple[Found, int]], names: tuple[str, ...], general: i
         classes[order].numpy().astype(np.int64),
         names,
         general,
+        at_limit=any(len(found.scores) >= limit for found, _ in passes),
     )

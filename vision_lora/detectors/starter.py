@@ -19,7 +19,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from vision_lora.adapters.tensors import read_tensors
 from vision_lora.detectors import weights
-from vision_lora.errors import AdapterError, CheckpointError
+from vision_lora.errors import AdapterError, CheckpointError, reason
 
 NAME = "starter"
 FILE = Path(__file__).parents[1] / "zoo" / "starter.safetensors"
@@ -46,7 +46,7 @@ def read_starter(file: Path = FILE) -> tuple[nn.Module, int]:
             branch[-1] = nn.Conv2d(branch[-1].in_channels, head.nc, 1)
         network.load_state_dict(tensors)
     except (AdapterError, KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{file}: damaged ({' '.join(str(error).split())[:200]}); {reinstall}") from error
+        raise CheckpointError(f"{file}: damaged ({reason(error)[:200]}); {reinstall}") from error
     network.names = dict(enumerate(header["names"]))
     return network.float().eval(), int(header["imgsz"])
 

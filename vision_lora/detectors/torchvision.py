@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -32,6 +33,7 @@ from vision_lora.detectors.precision import full_precision
 from vision_lora.detectors.readout import Found, Readout
 from vision_lora.detectors.share import share
 from vision_lora.errors import CheckpointError, ConfigError, MissingCheckpointError
+from vision_lora.outputs import write_torch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -218,7 +220,8 @@ class TorchvisionDetector(Detector):
     def read(self, images: Tensor, readout: Readout) -> list[Found]:
         settings = self._net.roi_heads if isinstance(self._net, detection.FasterRCNN) else self._net
         settings.score_thresh, settings.nms_thresh = readout.confidence, readout.iou
-        settings.detections_per_img = readout.limit
+        # Where a box has one class, its others go first: they are not to take the places of other boxes.
+        settings.detections_per_img = readout.limit if readout.multi_label else sys.maxsize
         found = []
         for one in self._net(images):
             boxes, scores, classes = one["boxes"], one["scores"], one["labels"] - self._first
@@ -227,7 +230,7 @@ class TorchvisionDetector(Detector):
                 kept = (boxes[:, 2:] > boxes[:, :2]).all(1).nonzero().flatten()
                 kept = kept[nms(boxes[kept], scores[kept], SAME)]
                 boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
-            order = scores.argsort(descending=True, stable=True)
+            order = scores.argsort(descending=True, stable=True)[: readout.limit]
             found.append(Found(boxes[order], scores[order], classes[order]))
         return found
 
@@ -243,9 +246,7 @@ class TorchvisionDetector(Detector):
             )
         network = _joined(self._net)
         state = {"model": network.state_dict(), "builder": self._builder, "names": list(self.names)}
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        write_torch(path, state)
 
     @property
     def _first(self) -> int:

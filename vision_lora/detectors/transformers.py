@@ -29,7 +29,7 @@ from vision_lora.detectors.queries import initialise_scores, read_queries
 from vision_lora.detectors.readout import Found, Readout
 from vision_lora.detectors.share import counting, part, several, share, summed
 from vision_lora.detectors.transformers_layers import is_leaf, share_tied, silent_layer, take_apart, with_backbone
-from vision_lora.errors import CheckpointError, ConfigError, TrainingError
+from vision_lora.errors import CheckpointError, ConfigError, TrainingError, reason
 from vision_lora.images import PAD_VALUE
 
 if TYPE_CHECKING:
@@ -379,7 +379,7 @@ def _in_one_line(name: str) -> Iterator[None]:
         ImportError,
         SafetensorError,
     ) as error:
-        text = " ".join(str(error).split())
+        text = reason(error)
         raise CheckpointError(
             f"{name}: cannot be loaded ({text[:160]}); without internet, copy the folder of the model (config.json, "
             "preprocessor_config.json, model.safetensors) to this machine and give it: --model hf:/path/to/folder"

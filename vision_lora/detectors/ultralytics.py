@@ -21,6 +21,7 @@ from vision_lora.detectors import weights
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.fold import fold_batchnorm
 from vision_lora.errors import CheckpointError
+from vision_lora.outputs import write_torch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -98,9 +99,7 @@ class UltralyticsDetector(Detector):
             "date": datetime.now(timezone.utc).isoformat(),
             "version": ultralytics.__version__,
         }
-        partial = path.with_suffix(".partial")
-        torch.save(checkpoint, partial)
-        partial.replace(path)
+        write_torch(path, checkpoint)
 
     def _for_saving(self) -> Any:
         """A copy of the network that holds nothing of ours."""

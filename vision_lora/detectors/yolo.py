@@ -35,8 +35,10 @@ BRANCHES = ("cv3", "one2one_cv3")  # classifying branches of the head; the secon
 
 
 # Boxes of a picture that enter non-maximum suppression, best first. Its time grows with their square, and an untrained
-# head scores every cell above the threshold of an mAP measurement; 300 are kept in the end.
+# head scores every cell above the threshold of an mAP measurement; 300 are kept in the end. The more are asked for, the
+# more enter: there are several to a box.
 CANDIDATES = 4096
+PER_BOX = 13
 
 
 class YoloDetector(UltralyticsDetector):
@@ -158,14 +160,19 @@ class YoloDetector(UltralyticsDetector):
         return self._fixed
 
     def read(self, images: Tensor, readout: Readout) -> list[Found]:
-        outputs = self.network(images)[0]
+        before, self.head.max_det = self.head.max_det, readout.limit  # of a head that needs no suppression
+        try:
+            outputs = self.network(images)[0]
+        finally:
+            self.head.max_det = before
         found = non_max_suppression(
             outputs.float(),
             readout.confidence,
             readout.iou,
             multi_label=readout.multi_label,
             max_det=readout.limit,
-            max_nms=CANDIDATES,
+            max_nms=max(CANDIDATES, PER_BOX * readout.limit),
+            max_time_img=math.inf,  # when its time is over it leaves the rest of the batch without detections
             nc=self.head.nc,
             end2end=self.head.end2end,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,12 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from PIL import Image
 
 from vision_lora.datasets.sample import Sample
 from vision_lora.detections import Detections
 from vision_lora.drawing import Picture, draw_detections, draw_truth, grid, text_width, write
-from vision_lora.images import read_image
+from vision_lora.images import read_image, write_picture
+from vision_lora.outputs import write_whole
 
 _NO_LOSS = frozenset({"epoch", "lr", "map50_95", "map50", "images_per_second", "loading"})
 _CELL = 420  # pixels of a picture's longer side in the grid: boxes in 200 px pictures stay legible
@@ -65,7 +66,9 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120)
+    write_whole(path, buffer.getvalue())
 
 
 def save_prediction_grid(
@@ -93,7 +96,7 @@ def save_prediction_grid(
     """
     confident = [_above(detections, threshold) for detections in found]
     pairs = [_pair(samples[i], confident[i], names) for i in choose(samples, confident, names, pictures)]
-    Image.fromarray(grid(pairs, columns=2 if len(pairs) > 1 else 1, gap=18)).save(path)
+    write_picture(path, grid(pairs, columns=2 if len(pairs) > 1 else 1, gap=18))
 
 
 def choose(samples: Sequence[Sample], found: Sequence[Detections], names: Sequence[str], pictures: int) -> list[int]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vision_lora.datasets.loader import Batches
 from vision_lora.datasets.sample import Sample
@@ -18,6 +17,7 @@ from vision_lora.detectors.base import Detector
 from vision_lora.drawing import Picture, draw_truth, grid
 from vision_lora.evaluation.coco_map import MapResult, coco_map
 from vision_lora.evaluation.measure import detect_all
+from vision_lora.images import write_picture
 
 CONFIDENT = 0.25  # lowest score of a detection that a user would be shown
 OVERLAP = 0.5  # IoU from which on it is the object
@@ -125,7 +125,7 @@ def save_lost(path: Path, lost: Sequence[Lost], samples: Sequence[Sample], names
     for picture in worst:
         sample, boxes = samples[picture], by_picture[picture]
         pictures.append(draw_truth(sample.read(), sample.boxes[boxes], sample.classes[boxes], names))
-    Image.fromarray(grid(pictures, columns=min(4, len(pictures)))).save(path, quality=90)
+    write_picture(path, grid(pictures, columns=min(4, len(pictures))), quality=90)
 
 
 def _found(sample: Sample, found: Detections, names: Sequence[str]) -> NDArray[np.bool_]:

@@ -53,7 +53,7 @@ class BenchConfig:
 
 def run(config: BenchConfig, console: Console) -> None:
     """Measure, print, write JSON where asked."""
-    target = check_file("json", config.json)
+    target = check_file("json", config.json, endings=(".json",))
     with tempfile.TemporaryDirectory() as folder:
         video = video_of(config.video, Path(folder), config.frames)
         options = CameraConfig(

@@ -10,8 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_lora.errors import OutputError, reason
+from vision_lora.images import encode_picture
+from vision_lora.outputs import write_whole
 from vision_lora.streaming.disk import BoundedFolder
-from vision_lora.streaming.trouble import Trouble, words
+from vision_lora.streaming.trouble import Trouble
 
 SHOWN = 24  # the last ones, for the page
 MARGIN = 0.35  # of the box's longer side, around it: a defect is judged by what surrounds it
@@ -40,7 +43,7 @@ class Crops:
             picture: (H, W, 3) uint8 RGB.
             box: its corners, pixels, (4,).
         """
-        encoded = _jpeg(cut(picture, box), 85)
+        encoded = encode_picture(cut(picture, box), ".jpg", quality=85)
         with self._lock:
             self._shown[key] = encoded
             while len(self._shown) > SHOWN:
@@ -49,10 +52,10 @@ class Crops:
             return None
         file = self._folder.folder / f"{name}.jpg"
         try:
-            file.write_bytes(encoded)
+            write_whole(file, encoded)
             self._folder.added(file)
-        except OSError as error:
-            self._refusal.told(f"close-ups cannot be written ({words(error)})")
+        except (OutputError, OSError) as error:
+            self._refusal.told(f"close-ups cannot be written ({reason(error)})")
             return None
         self._refusal.over()
         return file
@@ -80,8 +83,3 @@ def cut(picture: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint
     if scale >= 1:
         return part
     return np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return encoded.tobytes()

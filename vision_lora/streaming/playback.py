@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import cv2
 from rich.console import Console
 
 from vision_lora.cli import run_verb
 from vision_lora.errors import ConfigError
+from vision_lora.images import encode_picture
 from vision_lora.options import demand, option
 from vision_lora.streaming.source import open_files
 
@@ -74,8 +74,7 @@ class Playback:
 
 def run(config: PlaybackConfig, console: Console) -> None:
     """Read, encode, serve until Ctrl-C."""
-    pictures = (cv2.cvtColor(frame.picture, cv2.COLOR_RGB2BGR) for frame in open_files(config.video))
-    jpegs = [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes() for picture in pictures]
+    jpegs = [encode_picture(frame.picture, ".jpg", quality=90) for frame in open_files(config.video)]
     playback = Playback(jpegs, config.fps, config.port)
     console.print(f"{len(jpegs)} pictures, {config.fps:g} a second: {playback.url}")
     playback.server.serve_forever()

@@ -165,6 +165,8 @@ class FileReader(Reader):
 
     def work(self) -> None:
         began, clock, name = 0.0, 0.0, ""
+        for line in self.files.left_out:
+            log.warning("%s: not read: %s", self.source, line)
         for frame in self.files:
             if frame.name != name:
                 # A new scene: later than whatever a tracker still remembers.

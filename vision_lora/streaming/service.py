@@ -76,7 +76,10 @@ class Service:
             None if config.adapters is None else Path(config.adapters),
             [source.adapter for source in sources if source.adapter is not None],
         )
-        files = {source.name: open_files(source.address.target) for source in sources if not source.address.live}
+        own = [Path(folder) for folder in (config.crops, config.segments) if folder is not None]
+        files = {
+            source.name: open_files(source.address.target, results=own) for source in sources if not source.address.live
+        }
         for source in sources:
             check_protocol(source.address)
         for given in files.values():

@@ -1,18 +1,23 @@
-"""Where detections go: annotated pictures and videos, and COCO results."""
+"""Annotated copies of pictures and videos."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+import os
+from collections.abc import Iterable
+from itertools import count
+from pathlib import Path, PurePosixPath
 
 from vision_lora.detections import Detections
 from vision_lora.drawing import draw_detections
-from vision_lora.errors import DataError
-from vision_lora.streaming.source import Frame
+from vision_lora.errors import ConfigError, FormatError
+from vision_lora.images import write_picture
+from vision_lora.names import shown
+from vision_lora.outputs import plain
+from vision_lora.streaming.source import FileSource, Frame
+from vision_lora.videos import VIDEO_SUFFIXES, VideoFile
+
+_KEPT = (".jpg", ".jpeg", ".png")  # every other picture becomes a PNG, which takes any
+_LONGEST = 255  # bytes of a file's name on common file systems
 
 
 class AnnotatedFolder:
@@ -20,55 +25,90 @@ class AnnotatedFolder:
 
     Args:
         folder: an existing folder; the sources' own subfolders are made in it.
+        source: what will be detected in: each of its files gets a copy of its own.
+
+    Attributes:
+        problems: copies that could not be made, or not as their source is, one line each.
+
+    Raises:
+        ConfigError: a copy would lie among the sources, or in the place of one.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._video: tuple[str, cv2.VideoWriter] | None = None
+    def __init__(self, folder: Path, source: FileSource) -> None:
+        names = copy_names(source.name(file) for file in source.files)
+        self._targets = {name: folder / copy for name, copy in names.items()}
+        self.problems: list[str] = []
+        self._video: tuple[str, VideoFile] | None = None
+        self._refused = ""
+        sources = {os.path.realpath(file) for file in source.files}
+        among = os.path.realpath(folder) in {os.path.dirname(file) for file in sources}
+        if among or any(os.path.realpath(target) in sources for target in self._targets.values()):
+            raise ConfigError(f"--out {folder}: the pictures to detect in are there; give another folder")
 
     def write(self, frame: Frame, found: Detections) -> None:
-        """Draw and write one frame; frames of a video have to come in order."""
-        annotated = cv2.cvtColor(draw_detections(frame.picture, found), cv2.COLOR_RGB2BGR)
-        target = self.folder / frame.name
+        """Draw and write one frame; frames of a video have to come in order.
+
+        Raises:
+            OutputError: there is no place for it.
+        """
+        target = self._targets[frame.name]
         target.parent.mkdir(parents=True, exist_ok=True)
-        if frame.index is not None:
-            self._writer(frame, target.with_suffix(".mp4")).write(annotated)
-        elif not cv2.imwrite(str(target), annotated):
-            raise DataError(f"{target}: the annotated picture cannot be written; is the disk full?")
+        annotated = draw_detections(frame.picture, found)
+        try:
+            if frame.index is None:
+                write_picture(target, annotated)
+            elif frame.name != self._refused:
+                self._file(frame, target).write(annotated)
+        except FormatError as error:
+            self.problems.append(f"no copy: {error}")
+            self._refused = frame.name
 
     def close(self) -> None:
-        """Finish the video that is being written."""
-        if self._video is not None:
-            self._video[1].release()
-            self._video = None
+        """Finish the video that is being written.
 
-    def _writer(self, frame: Frame, target: Path) -> cv2.VideoWriter:
+        Raises:
+            OutputError: there is no place for it.
+        """
+        if self._video is not None:
+            video, self._video = self._video[1], None
+            video.close()
+
+    def _file(self, frame: Frame, target: Path) -> VideoFile:
         if self._video is None or self._video[0] != frame.name:
             self.close()
-            height, width = frame.picture.shape[:2]
-            code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._video = (frame.name, cv2.VideoWriter(str(target), code, frame.fps, (width, height)))
+            self._video = (frame.name, VideoFile(target, frame.fps))
+            if abs((rate := self._video[1].rate) - frame.fps) > 0.01 * frame.fps:
+                self.problems.append(f"{shown(str(target))} has {rate:g} frames a second: no MP4 takes {frame.fps:g}")
         return self._video[1]
 
 
-def coco_results(frame: Frame, found: Detections) -> list[dict[str, Any]]:
-    """Detections in the form of COCO results, by file and class name.
+def copy_names(names: Iterable[str]) -> dict[str, str]:
+    """Names for the copies of files: readable, in a format that takes any picture, and each another one.
+
+    A JPEG and a PNG keep their name; `.png` is put behind that of any other picture, `.mp4` behind a video's.
+
+    Args:
+        names: of the files, relative, with `/`.
 
     Returns:
-        One dict a detection: file_name, category_name, bbox (x, y, width, height in pixels of the original picture),
-        score, source; and frame, the frame number, where the file is a video.
+        The copy's name by the file's.
+
+    Examples:
+        >>> list(copy_names(["a.jpg", "a.pgm", "b/a.jpg", "a.avi", "a.pgm.png"]).items())[3:]
+        [('a.pgm', 'a.pgm-2.png'), ('a.avi', 'a.avi.mp4')]
     """
-    corners: NDArray[np.float64] = found.boxes.astype(np.float64)
-    rows = []
-    for index, (x1, y1, x2, y2) in enumerate(corners):
-        row: dict[str, Any] = {
-            "file_name": frame.name,
-            "category_name": found.name(index),
-            "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
-            "score": float(found.scores[index]),
-            "source": found.source(index),
-        }
-        if frame.index is not None:
-            row["frame"] = frame.index
-        rows.append(row)
-    return rows
+    taken = set[str]()
+    copies = dict[str, str]()
+    for name in sorted(names, key=lambda name: not name.lower().endswith(_KEPT)):  # those that keep theirs come first
+        path = PurePosixPath(*map(plain, PurePosixPath(name).parts))
+        wanted = (".mp4",) if path.suffix.lower() in VIDEO_SUFFIXES else _KEPT
+        kept = path.suffix.lower() in wanted
+        ending, stem = (path.suffix, path.stem) if kept else (wanted[-1], path.name)
+        for number in count(1):
+            tail = f"-{number}{ending}" if number > 1 else ending
+            copy = str(path.with_name(stem.encode()[: _LONGEST - len(tail)].decode(errors="ignore") + tail))
+            if copy.casefold() not in taken:  # some file systems do not tell A from a
+                break
+        taken.add(copy.casefold())
+        copies[name] = copy
+    return copies

@@ -72,7 +72,7 @@ class Minute:
 
 def run(config: SoakConfig, console: Console) -> int:
     """Watch, print each minute, write JSON where asked; exit code 1 where memory or latency grew beyond the bars."""
-    target = check_file("json", config.json)
+    target = check_file("json", config.json, endings=(".json",))
     with tempfile.TemporaryDirectory() as folder:
         video = video_of(config.video, Path(folder), 250)
         options = CameraConfig(

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vision_lora.images import encode_picture
+
 WIDEST = 960  # pixels of a picture on the page
 
 
@@ -59,5 +61,4 @@ def _small_jpeg(picture: NDArray[np.uint8]) -> bytes:
     if width > WIDEST:
         size = (WIDEST, max(1, round(height * WIDEST / width)))
         picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return encoded.tobytes()
+    return encode_picture(picture, ".jpg", quality=80)

@@ -171,7 +171,7 @@ def run(config: LoaderBenchConfig, console: Console) -> None:
     """Measure, print a table, write JSON where asked."""
     if not config.data:
         raise DataError("--data (nothing): expected the path of a dataset")
-    target = check_file("json", config.json)
+    target = check_file("json", config.json, endings=(".json",))
     rows = loader_rows(config)
     table = Table("loader", "images/s", "lowest", "highest", "ours / this")
     for row in rows:

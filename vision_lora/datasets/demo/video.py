@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +18,9 @@ from vision_lora.datasets.demo.scene import set_up
 from vision_lora.datasets.demo.shapes import step
 from vision_lora.datasets.demo.surfaces import rolled
 from vision_lora.datasets.demo.write import COMMAND
-from vision_lora.errors import DataError
+from vision_lora.errors import OutputError
 from vision_lora.outputs import write_json
+from vision_lora.videos import VideoFile
 
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 25, 10
 SPEED = 8  # pixels a frame, leftwards
@@ -93,25 +93,19 @@ def write_video(folder: Path, seed: int = 0, frames: int = FPS * SECONDS) -> Pat
         The path of the video.
 
     Raises:
-        DataError: it cannot be written.
+        OutputError: it cannot be written.
     """
     line = draw_line(seed, frames)
     rng = np.random.default_rng([seed, _SEED, 1])
-    video, partial = folder / "conveyor.mp4", folder / ".conveyor.partial.mp4"
+    video = folder / "conveyor.mp4"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
-        if not writer.isOpened():
-            raise DataError(f"{video}: OpenCV cannot write an MP4 there; give a folder that can be written to")
-        try:
-            for frame in range(frames):
-                writer.write(np.ascontiguousarray(take(line, frame, rng)[..., ::-1]))
-        finally:
-            writer.release()
-        partial.replace(video)
-        write_json(folder / "conveyor.json", _truth(line.tracks, seed, frames))
     except OSError as error:
-        raise DataError(f"{video}: cannot be written ({error.strerror}); give a folder that can") from None
+        raise OutputError(f"{video}: cannot be written ({error.strerror}); give a folder that can") from None
+    with VideoFile(video, FPS) as file:
+        for frame in range(frames):
+            file.write(take(line, frame, rng))
+    write_json(folder / "conveyor.json", _truth(line.tracks, seed, frames))
     return video
 
 

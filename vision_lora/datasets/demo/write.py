@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.datasets.demo.defects import DEFECTS
 from vision_lora.datasets.demo.scene import draw_scene
 from vision_lora.datasets.demo.surfaces import SURFACES
-from vision_lora.errors import ConfigError, DataError
+from vision_lora.errors import ConfigError, OutputError
+from vision_lora.images import write_picture
+from vision_lora.outputs import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def ensure_demo(path: Path | str) -> None:
         path: a dataset's path as the user gave it; the demo's ends in `data/demo/defects.yaml`.
 
     Raises:
-        DataError: it cannot be written.
+        OutputError: it cannot be written.
     """
     file = Path(path)
     if file.parts[-3:] != _PLACE or file.exists():
@@ -75,15 +75,20 @@ def write_pictures(folder: Path, seed: int = 0) -> Path:
         The path of `defects.yaml`.
 
     Raises:
-        DataError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
+    try:
+        for kind in ("images", "labels"):
+            for split in SPLITS:
+                (folder / kind / split).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); give a folder that can") from None
     for number, (split, count) in enumerate(SPLITS.items()):
         plan = deal(np.random.default_rng([seed, number]), count)
         for index, (surface, kinds) in enumerate(plan):
             picture, label = draw(np.random.default_rng([seed, number, index]), surface, kinds)
             name = f"{split}_{index:03d}"
-            coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
-            write_whole(folder / "images" / split / f"{name}.jpg", coded)
+            write_picture(folder / "images" / split / f"{name}.jpg", picture)
             write_whole(folder / "labels" / split / f"{name}.txt", label.encode())
     names = "".join(f"  {index}: {name}\n" for index, name in enumerate(NAMES))
     splits = "".join(f"{split}: images/{split}\n" for split in SPLITS)
@@ -120,18 +125,3 @@ def draw(rng: np.random.Generator, surface: str, kinds: list[str]) -> tuple[NDAr
         numbers = " ".join(f"{value:.6f}" for value in ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
         lines.append(f"{NAMES.index(one.kind)} {numbers}\n")
     return stage.camera.expose(stage.picture, rng), "".join(lines)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, also where another process writes the same one.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); give a folder that can") from None

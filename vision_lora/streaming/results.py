@@ -1,0 +1,90 @@
+"""Detections as COCO results, and the pictures and classes that their ids stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vision_lora.detections import Detections
+from vision_lora.errors import OutputError
+from vision_lora.outputs import write_json
+from vision_lora.streaming.source import Frame
+
+
+class CocoResults:
+    """Rows that pycocotools' `loadRes` takes, against a file with the same ids.
+
+    Args:
+        categories: ids of class names where a COCO file gives them; other classes get those behind them. Without it
+            each class has its place among the detector's, from 1: the base's own first, an adapter's behind them.
+    """
+
+    def __init__(self, categories: Mapping[str, int]) -> None:
+        self._given = categories
+        self._categories: dict[tuple[str, str], int] = {}
+        self.images: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, frame: Frame, found: Detections) -> None:
+        """Take the detections in one picture, boxes in its pixels."""
+        if not self._categories:
+            self._number(found)
+        height, width = frame.picture.shape[:2]
+        place: dict[str, Any] = {"file_name": frame.name} | ({} if frame.index is None else {"frame": frame.index})
+        self.images.append({"id": frame.image_id, **place, "width": width, "height": height})
+        for index, (x1, y1, x2, y2) in enumerate(found.boxes.tolist()):
+            name, source = found.name(index), found.source(index)
+            self.rows.append(
+                {
+                    "image_id": frame.image_id,
+                    "category_id": self._categories[name, source],
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "score": float(found.scores[index]),
+                    **place,
+                    "category_name": name,
+                    "source": source,
+                }
+            )
+
+    def write(self, path: Path) -> None:
+        """Write the rows, and beside them, in COCO's form as well, `images` and `categories`.
+
+        Raises:
+            OutputError: one of them cannot be written; says where it was kept.
+        """
+        categories = [
+            {"id": number, "name": name, "supercategory": source} for (name, source), number in self._categories.items()
+        ]
+        legend = {"info": {}, "images": self.images, "annotations": [], "categories": categories}
+        failed = [told for told in (_fault(path, self.rows), _fault(legend_file(path), legend)) if told]
+        if failed:
+            raise OutputError("; ".join(failed))
+
+    def _number(self, found: Detections) -> None:
+        """Give each class its id."""
+        after = max(self._given.values(), default=0)
+        for index, name in enumerate(found.names):
+            source = "general" if index < found.general else "defects"
+            # Where both vocabularies have a name, the adapter's is what the file's objects are called.
+            theirs = name in self._given and (source == "defects" or name not in found.names[found.general :])
+            self._categories[name, source] = self._given[name] if theirs else after + index + 1
+
+
+def _fault(path: Path, value: Any) -> str:
+    """Write JSON; gives why that could not be done."""
+    try:
+        write_json(path, value)
+    except OutputError as error:
+        return str(error)
+    return ""
+
+
+def legend_file(path: Path) -> Path:
+    """The file with images and categories for the results in `path`.
+
+    Examples:
+        >>> legend_file(Path("found.json"))
+        PosixPath('found.images.json')
+    """
+    return path.with_name(f"{path.stem}.images.json")

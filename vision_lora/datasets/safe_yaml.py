@@ -74,9 +74,9 @@ def load_mapping(path: Path, told: Told | None = None) -> dict[str, Any]:
             raise DataError(f"{path}: {found}; expected a YAML file")
         loader = _StrangersLoader(path.read_text(encoding="utf-8-sig"), told)
         try:
-            value = loader.get_single_data()  # type: ignore[no-untyped-call]
+            value = loader.get_single_data()
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lightning_fabric import Fabric
 from PIL import Image
 
 from vision_lora.config import TrainConfig
@@ -28,12 +27,12 @@ def test_batches_are_of_the_bases_side_and_of_half_the_pixels(
     for index in range(3):
         Image.effect_noise((96, 80), 80).convert("RGB").save(tmp_path / f"{index}.png")
     config = TrainConfig(data="-", imgsz=imgsz, batch=batch, joint=True, replay=str(tmp_path), workers=0)
-    replay = replay_loader(config, side, 4, Fabric(accelerator="cpu"))
+    replay = replay_loader(config, side, 4)
     assert [tuple(each.images.shape) for each in replay] == [shape] * 4
 
 
 def test_without_photographs_drawn_ones_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vision_lora.training.replay.LEAVES", 2)
     config = TrainConfig(data="-", imgsz=64, batch=4, joint=True, workers=0)
-    replay = replay_loader(config, 64, 1, Fabric(accelerator="cpu"))
+    replay = replay_loader(config, 64, 1)
     assert [tuple(each.images.shape) for each in replay] == [(2, 3, 64, 64)]

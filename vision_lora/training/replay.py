@@ -13,7 +13,7 @@ LARGER = 2  # sides of the pictures to learn from that the replayed ones have, a
 
 
 def replay_loader(
-    config: TrainConfig, side: int, steps: int, shard: tuple[int, int], *, pin: bool, spare: int
+    config: TrainConfig, side: int, steps: int, shard: tuple[int, int] = (0, 1), *, pin: bool = False, spare: int = 0
 ) -> TrainLoader:
     """Everyday pictures, or for want of any dead leaves, augmented without labels.
 

@@ -78,6 +78,25 @@ def test_mistakes_in_options(words: list[str], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--epocs", "3"], "unrecognized arguments: --epocs 3; did you mean --epochs?"),
+        (["--wieght-decay=0"], "unrecognized arguments: --wieght-decay=0; did you mean --weight-decay?"),
+        (["--config", "epoch: 3\n"], "Option 'epoch' is not accepted; did you mean --epochs?"),
+        (["--config", "exist_okay: true\n"], "Option 'exist_okay' is not accepted; did you mean --exist-ok?"),
+        (["--quux", "3"], "unrecognized arguments: --quux 3"),
+    ],
+)
+def test_a_mistyped_option_is_told_with_the_one_that_was_meant(words: list[str], told: str, tmp_path: Path) -> None:
+    if words[0] == "--config":
+        (tmp_path / "recipe.yaml").write_text(words[1])
+        words = ["--config", str(tmp_path / "recipe.yaml")]
+    with pytest.raises(ConfigError) as caught:
+        parse(TrainConfig, "train", ["--data", "d", *words])
+    assert str(caught.value).endswith(told)
+
+
 def test_unknown_keys_in_yaml_are_mistakes(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text("data: d\nepoch: 7\n")

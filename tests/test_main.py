@@ -44,7 +44,13 @@ def test_verb_gets_its_options_and_gives_the_exit_code() -> None:
 @pytest.mark.usefixtures("verbs")
 def test_unknown_verb_is_one_line_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["trian"]) == 2
-    assert capsys.readouterr().err == "vision-lora: no verb 'trian'; there are: train, check\n"
+    assert capsys.readouterr().err == "vision-lora: no verb 'trian'; did you mean 'train'? there are: train, check\n"
+
+
+@pytest.mark.usefixtures("verbs")
+def test_a_verb_that_is_like_no_other_gets_no_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["xyz"]) == 2
+    assert capsys.readouterr().err == "vision-lora: no verb 'xyz'; there are: train, check\n"
 
 
 def test_no_verb_prints_the_usage_as_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from vision_lora import __version__
 
 VERBS = (
     "train",
@@ -44,10 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     if verb == "--version":
+        from vision_lora import __version__  # takes longer than all else here
+
         print(__version__)
         return 0
     if verb not in available():
-        print(f"vision-lora: no verb {verb!r}; there are: {', '.join(available())}", file=sys.stderr)
+        near = difflib.get_close_matches(verb, available(), 1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        print(f"vision-lora: no verb {verb!r}; {meant}there are: {', '.join(available())}", file=sys.stderr)
         return 2
     code: int = importlib.import_module(f"vision_lora.{verb}").main(options)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -63,6 +64,10 @@ class _Parser(ArgumentParser):
         told = re.search(r'Parser key "(\w+)":.*(?:Got|Given) value: (.*)$', line)
         if told and told[1] in self.expected:
             line = f"--{told[1].replace('_', '-')} {told[2]}: expected {self.expected[told[1]]}"
+        if wrong := re.search(r"unrecognized arguments: (--[\w-]+)|Option '(\w+)' is not accepted", line):
+            given = wrong[1] or f"--{wrong[2].replace('_', '-')}"
+            near = difflib.get_close_matches(given, self._option_string_actions, 1)
+            line += f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(line)
 
     def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:

@@ -10,44 +10,21 @@ from rich.table import Table
 
 from vision_lora.cli import run_verb
 from vision_lora.config import EvaluateConfig
-from vision_lora.detections import Mode
-from vision_lora.errors import DataError
-from vision_lora.names import pick
 
 
 def run(config: EvaluateConfig, console: Console) -> None:
     """Measure and print; write JSON where asked."""
-    from vision_lora.datasets.loader import eval_loader
-    from vision_lora.datasets.open import open_dataset
     from vision_lora.detectors.load import load_detector
     from vision_lora.devices import use_threads
-    from vision_lora.evaluation.measure import measure, measure_tiled
+    from vision_lora.evaluation.split import measure_split, open_split
     from vision_lora.outputs import check_file, write_json
 
     target = check_file("json", config.json, endings=(".json",), inputs=(config.data, config.model, config.adapter))
-    dataset = open_dataset(config.data, strict=config.strict).sure()
-    if config.classes is not None:
-        dataset = dataset.only(pick(config.classes, dataset.names))
-    samples = dataset.splits.get(config.split)
-    if not samples:
-        raise DataError(f"{config.data}: no {config.split} split; there: {', '.join(dataset.splits)}")
+    dataset, samples = open_split(config)
     use_threads(config.threads)
     detector = load_detector(config.model, config.adapter, config.device)
     imgsz = config.imgsz or detector.imgsz
-    mode: Mode = config.mode or ("defects" if detector.adapter else "general")
-    if config.tile:
-        result, _ = measure_tiled(
-            detector,
-            samples,
-            dataset.names,
-            imgsz=imgsz,
-            batch=config.batch,
-            tile=config.tile,
-            overlap=config.overlap,
-            mode=mode,
-        )
-    else:
-        result, _ = measure(detector, eval_loader(samples, imgsz, config.batch), samples, dataset.names, mode=mode)
+    result = measure_split(detector, dataset, samples, config)
 
     table = Table("class", "pictures", "boxes", "mAP50-95", "mAP50", box=None)
     for name, row in result.per_class.items():

@@ -63,11 +63,25 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         DataError: missing, no picture, truncated, of unknown depth, or larger than `MAX_PIXELS`.
     """
     with _opened(path) as image:
+        return decode(image, path)
+
+
+def decode(image: Image.Image, name: str | Path) -> NDArray[np.uint8]:
+    """A picture that Pillow has opened, upright and in RGB, see `read_image`.
+
+    Args:
+        image: the picture; not changed.
+        name: what errors call it.
+
+    Raises:
+        DataError: it cannot be decoded, or is of unknown depth.
+    """
+    with _in_one_line(name):
         turn = _UPRIGHT.get(_orientation(image))
         image.load()
         if image.mode == "F":
-            raise DataError(f"{path}: 32-bit float picture; expected 8 or 16 bit: convert it first")
-        shallow = _to_8_bit(image, path) if image.mode.startswith("I") else image
+            raise DataError(f"{name}: 32-bit float picture; expected 8 or 16 bit: convert it first")
+        shallow = _to_8_bit(image, name) if image.mode.startswith("I") else image
         upright = shallow if turn is None else shallow.transpose(turn)
         return np.array(upright.convert("RGB"))
 
@@ -168,13 +182,19 @@ def letterbox(image: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], f
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture and turn every way in which that, or decoding it, can fail into one line."""
+    """Open a picture; what goes wrong there, or with what is done to it, is one line."""
+    with _in_one_line(path), _open(path) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise DataError(f"{path}: declares {width} x {height} pixels; at most {MAX_PIXELS:,} are read")
+        yield image
+
+
+@contextmanager
+def _in_one_line(path: str | Path) -> Iterator[None]:
+    """Turn every way in which opening or decoding a picture can fail into one line."""
     try:
-        with _open(path) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise DataError(f"{path}: declares {width} x {height} pixels; at most {MAX_PIXELS:,} are read")
-            yield image
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such picture") from None
     except Image.DecompressionBombError:
@@ -195,7 +215,7 @@ def _orientation(image: Image.Image) -> int:
     return int(value) if value in _UPRIGHT else 1
 
 
-def _to_8_bit(image: Image.Image, path: Path) -> Image.Image:
+def _to_8_bit(image: Image.Image, path: str | Path) -> Image.Image:
     """Scale a 16-bit grey picture to 8 bit over the full range, so that equal grey stays equal across pictures."""
     values = np.asarray(image)
     if values.size and (values.min() < 0 or values.max() > 65535):

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vision_lora.detections import Detections
 from vision_lora.errors import OutputError
 from vision_lora.outputs import write_json
-from vision_lora.streaming.source import Frame
+
+
+class Pictured(Protocol):
+    """A picture as COCO's forms tell of it, see `Frame`: pixels are not asked for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def index(self) -> int | None: ...
+    @property
+    def image_id(self) -> int | str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
 
 
 class CocoResults:
@@ -26,13 +40,12 @@ class CocoResults:
         self.images: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
 
-    def add(self, frame: Frame, found: Detections) -> None:
+    def add(self, frame: Pictured, found: Detections) -> None:
         """Take the detections in one picture, boxes in its pixels."""
         if not self._categories:
             self._number(found)
-        height, width = frame.picture.shape[:2]
         place: dict[str, Any] = {"file_name": frame.name} | ({} if frame.index is None else {"frame": frame.index})
-        self.images.append({"id": frame.image_id, **place, "width": width, "height": height})
+        self.images.append({"id": frame.image_id, **place, "width": frame.width, "height": frame.height})
         for index, (x1, y1, x2, y2) in enumerate(found.boxes.tolist()):
             name, source = found.name(index), found.source(index)
             self.rows.append(

@@ -39,6 +39,16 @@ class Frame:
     fps: float = 0.0
     image_id: int | str = 0
 
+    @property
+    def width(self) -> int:
+        """Pixels from left to right."""
+        return int(self.picture.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return int(self.picture.shape[0])
+
 
 @dataclass
 class FileSource:
@@ -68,9 +78,7 @@ class FileSource:
                 continue
             count += 1
             with self._told():
-                if found := irregular(file):
-                    raise DataError(f"{file}: {found}; expected a picture")
-                yield Frame(self.name(file), read_image(file), image_id=self.ids[place] if self.ids else count)
+                yield Frame(self.name(file), self.read(place), image_id=self.ids[place] if self.ids else count)
 
     def _video(self, file: Path, before: int) -> Generator[Frame, None, int]:
         """Its frames, numbered behind those before; gives how many there are."""
@@ -91,6 +99,17 @@ class FileSource:
             if len(self.files) == 1:
                 raise
             self.problems.append(str(error))
+
+    def read(self, place: int) -> NDArray[np.uint8]:
+        """The picture in the file at a place among `files`, (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        file = self.files[place]
+        if found := irregular(file):
+            raise DataError(f"{file}: {found}; expected a picture")
+        return read_image(file)
 
     def name(self, file: Path) -> str:
         """A file's name as frames bear it."""

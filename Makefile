@@ -41,9 +41,9 @@ bench-busy:
 # What the camera costs beside its detector, and whether half an hour at full load changes it: on a quiet machine.
 bench-camera:
 	mkdir -p data/results/camera
-	python -m vision_lora.streaming.bench --model $(MODEL) --imgsz 320 --json data/results/camera/bench.json
-	python -m vision_lora.streaming.bench --model $(MODEL) --json data/results/camera/bench_640.json
-	python -m vision_lora.streaming.soak --model $(MODEL) --imgsz 320 --minutes 30 --json data/results/camera/soak.json
+	python -m vision_lora.benchmarks.camera --model $(MODEL) --imgsz 320 --json data/results/camera/bench.json
+	python -m vision_lora.benchmarks.camera --model $(MODEL) --json data/results/camera/bench_640.json
+	python -m vision_lora.benchmarks.soak --model $(MODEL) --imgsz 320 --minutes 30 --json data/results/camera/soak.json
 
 # The notebooks with new outputs, as they are in git.
 notebooks:

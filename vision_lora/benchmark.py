@@ -34,7 +34,7 @@ def _on_cpu(config: BenchmarkConfig, console: Console) -> list[dict[str, Any]]:
     """Training in fp32 and bf16, inference, and switching between adapters."""
     import torch
 
-    from vision_lora.training.bench import inference_rows, switch_rows, training_rows
+    from vision_lora.benchmarks.steps import inference_rows, switch_rows, training_rows
 
     torch.set_num_threads(config.threads)
     often = 5 * config.repeats

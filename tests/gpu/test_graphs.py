@@ -12,9 +12,9 @@ import torch
 
 from tests.datasets.build import yolo
 from vision_lora.benchmarks.gpu import gpu_rows
+from vision_lora.benchmarks.probe import noise_batch
+from vision_lora.benchmarks.steps import adapted, full, training_step
 from vision_lora.train import main as train
-from vision_lora.training.bench import adapted, full, training_step
-from vision_lora.training.probe import noise_batch
 
 
 @pytest.mark.parametrize("model", ["yolo11n.yaml", "yolov8n.yaml", "yolo26n.yaml", "yolov10n.yaml"])

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vision_lora.benchmarks.probe import noise_batch
+from vision_lora.benchmarks.steps import CLASSES, NARROWER, Way, adapted, full, peft_installed, peft_lora, training_step
 from vision_lora.detectors.base import Detector
-from vision_lora.training.bench import CLASSES, NARROWER, Way, adapted, full, peft_installed, peft_lora, training_step
-from vision_lora.training.probe import noise_batch
 
 WARM_UPS = 3
 
@@ -26,7 +26,7 @@ class GpuRow:
 
     Attributes:
         method: what was trained.
-        way: as for `vision_lora.training.bench.training_step`.
+        way: as for `vision_lora.benchmarks.steps.training_step`.
         imgsz: side of the pictures, pixels.
         batch: pictures in a step.
         ms: of a step, median over the turns.

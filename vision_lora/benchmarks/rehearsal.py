@@ -43,7 +43,7 @@ def bare_detector(config: CameraConfig) -> Detector:
 def live_feed(video: Path, fps: float) -> Iterator[str]:
     """The URL of a video that is played by a process of its own, as by a camera."""
     words = ["--video", str(video), "--fps", str(fps), "--port", "0"]
-    command = [sys.executable, "-m", "vision_lora.streaming.playback", *words]
+    command = [sys.executable, "-m", "vision_lora.benchmarks.playback", *words]
     player = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - a program of ours
     try:
         assert player.stdout is not None

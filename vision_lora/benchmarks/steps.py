@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
+from vision_lora.benchmarks.probe import noise_batch, saved_mib
 from vision_lora.datasets.batch import Batch
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
@@ -28,7 +29,6 @@ from vision_lora.training.fit import Step
 from vision_lora.training.flat import Flat
 from vision_lora.training.graphs import Backward, Eager, Graphed
 from vision_lora.training.objective import Task
-from vision_lora.training.probe import noise_batch, saved_mib
 
 Way = Literal["plain", "flat", "graph"]
 

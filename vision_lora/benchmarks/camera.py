@@ -1,6 +1,6 @@
 """What the camera costs beside its detector: frames a second of a file, and latency of a live feed.
 
-`python -m vision_lora.streaming.bench --model yolo11n.pt --json data/results/camera/bench.json`
+`python -m vision_lora.benchmarks.camera --model yolo11n.pt --json data/results/camera/bench.json`
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from vision_lora.adapters.file import load_adapter
+from vision_lora.benchmarks.rehearsal import at_work, bare_detector, live_feed, machine, video_of, wait_for_results
 from vision_lora.cli import run_verb
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import Readout
 from vision_lora.options import demand, option
 from vision_lora.outputs import check_file, write_json
 from vision_lora.streaming.options import CameraConfig
-from vision_lora.streaming.rehearsal import at_work, bare_detector, live_feed, machine, video_of, wait_for_results
 from vision_lora.streaming.source import open_files
 
 SOURCE = "line"
@@ -160,7 +160,7 @@ def _camera_fps(options: CameraConfig, detector: Detector, video: Path, frames: 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; gives the exit code."""
-    return run_verb(BenchConfig, "streaming.bench", run, argv)
+    return run_verb(BenchConfig, "benchmarks.camera", run, argv)
 
 
 if __name__ == "__main__":

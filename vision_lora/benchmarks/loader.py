@@ -1,6 +1,6 @@
 """Our training loader against Ultralytics' own and against the training step that it feeds, in turn, in one run.
 
-`python -m vision_lora.training.bench_loader --data D --imgsz 320 --json data/results/loader_D_320.json`
+`python -m vision_lora.benchmarks.loader --data D --imgsz 320 --json data/results/loader_D_320.json`
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from vision_lora.benchmarks.steps import adapted, training_step
 from vision_lora.cli import run_verb
 from vision_lora.datasets.augment import load_recipe
 from vision_lora.datasets.loader import train_loader
@@ -31,7 +32,6 @@ from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
 from vision_lora.options import option
 from vision_lora.outputs import check_file, write_json
-from vision_lora.training.bench import adapted, training_step
 
 _WARM = 2  # batches before the clock starts: worker processes are up by then
 
@@ -185,7 +185,7 @@ def run(config: LoaderBenchConfig, console: Console) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; gives the exit code."""
-    return run_verb(LoaderBenchConfig, "training.bench_loader", run, argv)
+    return run_verb(LoaderBenchConfig, "benchmarks.loader", run, argv)
 
 
 if __name__ == "__main__":

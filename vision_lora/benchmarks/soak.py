@@ -1,6 +1,6 @@
 """Runs the camera at full load and tells whether it stays as it was: memory, latency, threads, open files.
 
-`python -m vision_lora.streaming.soak --model yolo11n.pt --minutes 30 --json data/results/camera/soak.json`
+`python -m vision_lora.benchmarks.soak --model yolo11n.pt --minutes 30 --json data/results/camera/soak.json`
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rich.console import Console
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from vision_lora.benchmarks.rehearsal import at_work, bare_detector, live_feed, machine, video_of, wait_for_results
 from vision_lora.cli import run_verb
 from vision_lora.options import demand, option
 from vision_lora.outputs import check_file, write_json
 from vision_lora.streaming.options import CameraConfig
-from vision_lora.streaming.rehearsal import at_work, bare_detector, live_feed, machine, video_of, wait_for_results
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.web.server import Page
 
@@ -158,7 +158,7 @@ def _somebody_looks(service: Service) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; gives the exit code."""
-    return run_verb(SoakConfig, "streaming.soak", run, argv)
+    return run_verb(SoakConfig, "benchmarks.soak", run, argv)
 
 
 if __name__ == "__main__":

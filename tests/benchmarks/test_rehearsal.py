@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.streaming.build import draw_number, draw_squares, read_number, write_video
+from vision_lora.benchmarks.camera import main as bench
+from vision_lora.benchmarks.playback import Playback
+from vision_lora.benchmarks.playback import main as playback
+from vision_lora.benchmarks.rehearsal import live_feed
+from vision_lora.benchmarks.soak import main as soak
 from vision_lora.errors import ConfigError
 from vision_lora.streaming.address import read_address
-from vision_lora.streaming.bench import main as bench
 from vision_lora.streaming.feed import open_feed
-from vision_lora.streaming.playback import Playback
-from vision_lora.streaming.playback import main as playback
-from vision_lora.streaming.rehearsal import live_feed
-from vision_lora.streaming.soak import main as soak
 
 
 @pytest.fixture(scope="module")

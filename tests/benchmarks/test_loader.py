@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets.build import yolo
-from vision_lora.training import bench_loader as bench
+from vision_lora.benchmarks import loader as bench
 
 
 @pytest.mark.slow

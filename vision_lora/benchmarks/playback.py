@@ -1,6 +1,6 @@
 """A video as a network camera: MJPEG over HTTP at its own pace, again and again, to rehearse and to measure with.
 
-`python -m vision_lora.streaming.playback --video conveyor.mp4 --port 8090` answers `http://127.0.0.1:8090/`.
+`python -m vision_lora.benchmarks.playback --video conveyor.mp4 --port 8090` answers `http://127.0.0.1:8090/`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def run(config: PlaybackConfig, console: Console) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; gives the exit code."""
-    return run_verb(PlaybackConfig, "streaming.playback", run, argv)
+    return run_verb(PlaybackConfig, "benchmarks.playback", run, argv)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.detectors.build import CLASSES, SIZE, make, pictures
-from vision_lora.datasets.batch import Batch
+from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detectors.yolo import YoloDetector
 
 

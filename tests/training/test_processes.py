@@ -16,8 +16,8 @@ import torch
 from tests.training import tiny
 from vision_lora.adapters.file import load_adapter
 from vision_lora.datasets import open_dataset
-from vision_lora.datasets.augment import load_recipe
-from vision_lora.datasets.loader import train_loader
+from vision_lora.datasets.batches.augment import load_recipe
+from vision_lora.datasets.batches.loader import train_loader
 from vision_lora.training import processes
 from vision_lora.training.processes import Helpers
 

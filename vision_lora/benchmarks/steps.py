@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.benchmarks.probe import noise_batch, saved_mib
-from vision_lora.datasets.batch import Batch
+from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze

@@ -19,8 +19,8 @@ from vision_lora.comparison.cells import Order, Trained
 from vision_lora.comparison.clock import Clock
 from vision_lora.comparison.loop import Timed, step_mib
 from vision_lora.config import TrainConfig
-from vision_lora.datasets.augment import load_recipe
-from vision_lora.datasets.loader import eval_loader, train_loader
+from vision_lora.datasets.batches.augment import load_recipe
+from vision_lora.datasets.batches.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector

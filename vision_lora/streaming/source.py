@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.datasets.coco import coco_pictures
-from vision_lora.datasets.paths import is_there
+from vision_lora.datasets.formats.coco import coco_pictures
+from vision_lora.datasets.formats.paths import is_there
 from vision_lora.errors import DataError, reason
 from vision_lora.files import irregular
 from vision_lora.images import IMAGE_SUFFIXES, read_image

@@ -13,8 +13,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from vision_lora.config import TrainConfig
-from vision_lora.datasets.batch import ahead
-from vision_lora.datasets.loader import TrainLoader
+from vision_lora.datasets.batches.batch import ahead
+from vision_lora.datasets.batches.loader import TrainLoader
 from vision_lora.detectors.share import counting
 from vision_lora.errors import TrainingError
 from vision_lora.training.ema import Ema

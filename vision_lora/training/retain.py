@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vision_lora.datasets.batch import Batch
-from vision_lora.datasets.loader import TrainLoader
+from vision_lora.datasets.batches.batch import Batch
+from vision_lora.datasets.batches.loader import TrainLoader
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.share import counting
 

@@ -35,7 +35,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         asked.append(str(what or more))
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr("vision_lora.detectors.weights.attempt_download_asset", offline)
+    monkeypatch.setattr("vision_lora.detectors.checkpoints.weights.attempt_download_asset", offline)
     monkeypatch.setattr("socket.socket.connect", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))

@@ -13,7 +13,7 @@ from vision_lora.adapters.adapter import Adapter, Card
 from vision_lora.adapters.deltas import VARIANTS, LowRank
 from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detectors.base import Detector
-from vision_lora.detectors.rows import grow_rows
+from vision_lora.detectors.network.rows import grow_rows
 from vision_lora.errors import ClassClashError, ConfigError
 from vision_lora.names import same
 from vision_lora.placement import PLACEMENTS, Placement

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.batches.batch import ahead
 from vision_lora.datasets.batches.loader import TrainLoader
-from vision_lora.detectors.share import counting
+from vision_lora.detectors.losses.share import counting
 from vision_lora.errors import TrainingError
 from vision_lora.training.ema import Ema
 from vision_lora.training.flat import Flat

@@ -12,7 +12,7 @@ import torch
 from torch import distributed as dist
 
 from vision_lora.datasets.sample import Sample
-from vision_lora.detectors.share import several
+from vision_lora.detectors.losses.share import several
 from vision_lora.errors import ConfigError, TrainingError
 
 STATE = "state.pt"  # its file in the run's folder

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vision_lora.detectors.heads import Classifier, Table
+from vision_lora.detectors.network.heads import Classifier, Table
 from vision_lora.errors import CheckpointError
 
 

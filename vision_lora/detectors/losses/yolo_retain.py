@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vision_lora.detectors.share import part, summed
+from vision_lora.detectors.losses.share import part, summed
 
 
 def class_distance(student: Any, teacher: Any) -> Tensor:

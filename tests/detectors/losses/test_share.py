@@ -12,9 +12,9 @@ from torch import distributed as dist
 from tests.detectors.build import NAMES, make, pictures
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.losses.share import counting, share
 from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.rtdetr import RtdetrDetector
-from vision_lora.detectors.share import counting, share
 
 Losses = dict[str, float]
 FAMILIES = (

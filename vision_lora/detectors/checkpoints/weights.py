@@ -16,10 +16,10 @@ from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 from vision_lora.adapters.tensors import brief
-from vision_lora.detectors.layer_list import BUILDABLE
-from vision_lora.detectors.revive import ALLOWED, Reviver
-from vision_lora.detectors.torch_file import open_torch_file
-from vision_lora.detectors.unpickler import ForeignCodeError, Record
+from vision_lora.detectors.checkpoints.layer_list import BUILDABLE
+from vision_lora.detectors.checkpoints.revive import ALLOWED, Reviver
+from vision_lora.detectors.checkpoints.torch_file import open_torch_file
+from vision_lora.detectors.checkpoints.unpickler import ForeignCodeError, Record
 from vision_lora.errors import CheckpointError, MissingCheckpointError
 
 ACTIVATION = re.compile(r"(torch\.)?nn\.[A-Za-z0-9]+\(([a-z_]+=)?[\w.+-]*\)")

@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol
 import torch
 from torch import Tensor
 
-from vision_lora.detectors.unpickler import RefusedPickleError, Storage, unpickle
+from vision_lora.detectors.checkpoints.unpickler import RefusedPickleError, Storage, unpickle
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # of the older layout
 KINDS = {

@@ -18,11 +18,11 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
 from vision_lora.adapters.tensors import read_tensors
-from vision_lora.detectors import weights
+from vision_lora.detectors.checkpoints import weights
 from vision_lora.errors import AdapterError, CheckpointError, reason
 
 NAME = "starter"
-FILE = Path(__file__).parents[1] / "zoo" / "starter.safetensors"
+FILE = Path(__file__).parents[2] / "zoo" / "starter.safetensors"
 KEY = "vision_lora_base"
 
 

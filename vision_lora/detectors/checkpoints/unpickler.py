@@ -3,7 +3,7 @@
 Python's own unpickler is a machine that calls whatever a file names. This one runs the instructions that `torch.save`
 writes, and where the others would call or make something it notes down what is asked for, as a `Record`. Names of code
 are compared with a list and stay texts; the first that is not on it ends the reading. Who reads the records decides
-what becomes of them, see `vision_lora.detectors.revive`.
+what becomes of them, see `vision_lora.detectors.checkpoints.revive`.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vision_lora.detectors.layer_list import LAYERS
-from vision_lora.detectors.torch_file import TorchFile
-from vision_lora.detectors.unpickler import Name, Record, RefusedPickleError, Storage, shown
+from vision_lora.detectors.checkpoints.layer_list import LAYERS
+from vision_lora.detectors.checkpoints.torch_file import TorchFile
+from vision_lora.detectors.checkpoints.unpickler import Name, Record, RefusedPickleError, Storage, shown
 
 REBUILT = {
     "torch._utils._rebuild_tensor_v2": "_tensor",

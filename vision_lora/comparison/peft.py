@@ -27,11 +27,11 @@ from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.detectors.making import plan_adapter
 from vision_lora.devices import make_fabric
 from vision_lora.evaluation.measure import measure
-from vision_lora.training.fit import fit
+from vision_lora.training.loop.fit import fit
+from vision_lora.training.loop.objective import Task
 from vision_lora.training.methods import Learner
-from vision_lora.training.objective import Task
+from vision_lora.training.runs.state import STATE, State, fingerprint
 from vision_lora.training.session import _peak_memory_mib
-from vision_lora.training.state import STATE, State, fingerprint
 
 
 def train_peft(order: Order, folder: Path) -> Trained:

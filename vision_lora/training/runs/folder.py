@@ -15,7 +15,7 @@ from typing import IO, Any
 from vision_lora.config import TrainConfig
 from vision_lora.errors import ConfigError
 from vision_lora.outputs import new_folder, write_json
-from vision_lora.training.state import STATE
+from vision_lora.training.runs.state import STATE
 
 
 class RunFolder:

@@ -18,10 +18,10 @@ from vision_lora.adapters.file import load_adapter
 from vision_lora.datasets import open_dataset
 from vision_lora.datasets.batches.augment import load_recipe
 from vision_lora.datasets.batches.loader import train_loader
-from vision_lora.training import processes
-from vision_lora.training.processes import Helpers
+from vision_lora.training.runs import processes
+from vision_lora.training.runs.processes import Helpers
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def until(true: Callable[[], object]) -> None:
@@ -150,7 +150,7 @@ def test_two_processes_give_what_one_gives_and_end_together(tmp_path: Path) -> N
     )
     until(lambda: (tmp_path / "cut" / "adapter.safetensors").exists())
     found = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", "training.helper"], capture_output=True, text=True, check=True
+        ["pgrep", "-P", str(process.pid), "-f", "training.runs.helper"], capture_output=True, text=True, check=True
     )
     os.kill(int(found.stdout), signal.SIGKILL)
     began = time.monotonic()

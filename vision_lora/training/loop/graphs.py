@@ -2,7 +2,7 @@
 
 A small detector's kernels are shorter than the host takes to launch them, so an H100 waits two thirds of a step for it.
 Forward, losses and backward of a batch are captured once a shape and replayed; clipping, AdamW and averaging follow as
-a few operations on long tensors (`vision_lora.training.flat`).
+a few operations on long tensors (`vision_lora.training.loop.flat`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.layers import Adapted
 from vision_lora.detectors.base import Detector
-from vision_lora.training.flat import Flat
+from vision_lora.training.loop.flat import Flat
 
 log = logging.getLogger(__name__)
 

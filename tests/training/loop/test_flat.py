@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vision_lora.training.flat import ALIGN, Flat
+from vision_lora.training.loop.flat import ALIGN, Flat
 
 
 def network() -> nn.Sequential:

@@ -8,7 +8,7 @@ import torch
 
 from vision_lora.config import TrainConfig
 from vision_lora.errors import TrainingError
-from vision_lora.training.folder import resume_command
+from vision_lora.training.runs.folder import resume_command
 
 
 def in_words(error: RuntimeError, config: TrainConfig, out: Path | None) -> TrainingError | None:

@@ -1,4 +1,4 @@
-"""A helping process of a run on several devices: `python -m vision_lora.training.helper`, ordered on standard input."""
+"""A helping process of a run: `python -m vision_lora.training.runs.helper`, ordered on standard input."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ def _line() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(HelperConfig, "training.helper", run))
+    sys.exit(run_verb(HelperConfig, "training.runs.helper", run))

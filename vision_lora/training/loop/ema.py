@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from vision_lora.training.flat import Flat
+from vision_lora.training.loop.flat import Flat
 
 
 class Ema:

@@ -17,12 +17,12 @@ from vision_lora.datasets.batches.batch import ahead
 from vision_lora.datasets.batches.loader import TrainLoader
 from vision_lora.detectors.losses.share import counting
 from vision_lora.errors import TrainingError
-from vision_lora.training.ema import Ema
-from vision_lora.training.flat import Flat
-from vision_lora.training.graphs import Backward, Eager, Graphed
-from vision_lora.training.objective import Objective
-from vision_lora.training.pace import Pace
-from vision_lora.training.state import State, random_states, set_random_state
+from vision_lora.training.loop.ema import Ema
+from vision_lora.training.loop.flat import Flat
+from vision_lora.training.loop.graphs import Backward, Eager, Graphed
+from vision_lora.training.loop.objective import Objective
+from vision_lora.training.loop.pace import Pace
+from vision_lora.training.runs.state import State, random_states, set_random_state
 
 Row = dict[str, float]
 
@@ -114,7 +114,7 @@ def fit(
         fabric: devices and precision.
         state: where everything needed to go on is written, before the first step and after each epoch.
         listener: is told of each step and epoch.
-        graphed: whether steps are captured in CUDA graphs, see `vision_lora.training.graphs`.
+        graphed: whether steps are captured in CUDA graphs, see `vision_lora.training.loop.graphs`.
 
     Raises:
         TrainingError: a loss is not a number.

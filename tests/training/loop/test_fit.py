@@ -10,7 +10,7 @@ from torch import nn
 from vision_lora.adapters.adapter import Adapter, Card
 from vision_lora.adapters.plan import make_plan
 from vision_lora.config import TrainConfig
-from vision_lora.training.fit import parameter_groups, schedule, side_at
+from vision_lora.training.loop.fit import parameter_groups, schedule, side_at
 
 
 def test_only_a_learns_more_slowly_and_only_matrices_decay() -> None:

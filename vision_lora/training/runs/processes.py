@@ -22,7 +22,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from vision_lora.errors import TrainingError
-from vision_lora.training.folder import resume_command
+from vision_lora.training.runs.folder import resume_command
 
 WAIT = timedelta(days=7)  # for each other, as long as one measures: that all are alive is watched otherwise
 GRACE = 8.0  # seconds that the main thread has to end by itself once a helper is dead: a collective may never return
@@ -50,7 +50,7 @@ class Helpers:
     """The other processes of a run, started by the first one.
 
     Attributes:
-        order: what they are told, plain values; see `vision_lora.training.helper`.
+        order: what they are told, plain values; see `vision_lora.training.runs.helper`.
         out: folder of the run, once it is known; named where a helper's end ends the run.
     """
 
@@ -65,7 +65,7 @@ class Helpers:
         for rank in range(1, count + 1):
             # Standard input brings the order, and closes when this process ends: then they end too.
             process = subprocess.Popen(
-                [sys.executable, "-m", "vision_lora.training.helper"],
+                [sys.executable, "-m", "vision_lora.training.runs.helper"],
                 env={**os.environ, "LOCAL_RANK": str(rank)},
                 stdin=subprocess.PIPE,
                 text=True,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vision_lora.training.ema import Ema
-from vision_lora.training.flat import Flat
+from vision_lora.training.loop.ema import Ema
+from vision_lora.training.loop.flat import Flat
 
 
 def averaged(module: nn.Module, decay: float) -> Ema:

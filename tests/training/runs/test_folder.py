@@ -11,12 +11,12 @@ import pytest
 from tests.training import tiny
 from vision_lora.config import TrainConfig
 from vision_lora.errors import ConfigError
-from vision_lora.training.folder import RunFolder
+from vision_lora.training.runs.folder import RunFolder
 
 HOLD = """
 import sys
 from vision_lora.config import TrainConfig
-from vision_lora.training.folder import RunFolder
+from vision_lora.training.runs.folder import RunFolder
 with RunFolder(TrainConfig(data="d", out=sys.argv[1], exist_ok=True)) as folder:
     folder.begin(anew=True)
     print("held", flush=True)
@@ -29,7 +29,7 @@ def test_the_second_of_two_runs_is_refused_until_the_first_is_gone(tmp_path: Pat
     out = tmp_path / "run"
     first = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(out)],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

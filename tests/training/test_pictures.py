@@ -13,7 +13,7 @@ from PIL import Image
 from vision_lora.datasets.sample import Sample
 from vision_lora.detections import Detections
 from vision_lora.drawing import Colour, class_colour
-from vision_lora.evaluation.report import agreement, choose, iou, save_curves, save_prediction_grid
+from vision_lora.training.pictures import agreement, choose, iou, save_curves, save_prediction_grid
 
 NAMES = ("crazing", "inclusion", "scratches")
 BOX = (20.0, 20.0, 80.0, 80.0)
@@ -77,7 +77,7 @@ def test_curves_without_an_epoch_are_an_error(tmp_path: Path) -> None:
 
 def test_curves_leave_pyplot_alone() -> None:
     """Its global state would pile up figures, and a machine without a display would need a backend."""
-    code = "import sys, vision_lora.evaluation.report; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, vision_lora.training.pictures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -69,4 +69,4 @@ compare-keep:
 	for plot in $(wildcard runs/compare/$(GRID)/frontier.png); do cp $$plot data/results/compare/$(GRID).png; done
 
 compare-tables:
-	python -m vision_lora.comparison.table data/results/compare/*.json --into README.md
+	python -m vision_lora.comparison.report.readme data/results/compare/*.json --into README.md

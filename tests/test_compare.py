@@ -17,9 +17,9 @@ import torch
 from tests.comparison.build import steel as tiny_steel
 from tests.runs import options
 from vision_lora.compare import main as compare
-from vision_lora.comparison import outside
-from vision_lora.comparison.cell import main as cell
-from vision_lora.comparison.runner import Runner
+from vision_lora.comparison.cells.pool import Runner
+from vision_lora.comparison.cells.process import main as cell
+from vision_lora.comparison.trainers import ultralytics as outside
 from vision_lora.detectors.load import load_base
 from vision_lora.evaluate import main as evaluate
 

@@ -14,7 +14,7 @@ from vision_lora.cli import run_verb
 from vision_lora.config import CompareConfig
 
 if TYPE_CHECKING:
-    from vision_lora.comparison.cells import Cell
+    from vision_lora.comparison.cells.cell import Cell
 
 
 class Terminal:
@@ -45,11 +45,11 @@ class Terminal:
 
 def run(config: CompareConfig, console: Console) -> int:
     """Run what is missing, report everything."""
-    from vision_lora.comparison import tables
-    from vision_lora.comparison.advice import advice
     from vision_lora.comparison.grid import plan_grid, run_grid
-    from vision_lora.comparison.report import write_report
-    from vision_lora.comparison.result import collect
+    from vision_lora.comparison.report import tables
+    from vision_lora.comparison.report.advice import advice
+    from vision_lora.comparison.report.result import collect
+    from vision_lora.comparison.report.write import write_report
 
     grid = plan_grid(config)
     try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.datasets.build import picture, yolo
-from vision_lora.comparison.result import Result, Row, Run
+from vision_lora.comparison.report.result import Result, Row, Run
 from vision_lora.comparison.stats import Interval, spread
 
 NAMES = ["scratch", "dent"]

@@ -16,12 +16,12 @@ from filelock import FileLock
 
 from tests.comparison.build import steel
 from tests.datasets.build import yolo
-from vision_lora.comparison.cell import load_detections, save_detections
-from vision_lora.comparison.cells import Cell, Order, Trained
-from vision_lora.comparison.clock import Clock
+from vision_lora.comparison.cells.cell import Cell, Order, Trained
+from vision_lora.comparison.cells.pool import Runner
+from vision_lora.comparison.cells.process import load_detections, save_detections
+from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.comparison.grid import plan_grid, run_grid
-from vision_lora.comparison.result import command
-from vision_lora.comparison.runner import Runner
+from vision_lora.comparison.report.result import command
 from vision_lora.config import CompareConfig
 from vision_lora.detections import Detections
 from vision_lora.detectors.load import load_base

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock, Timeout
 
-from vision_lora.comparison.cells import Cell, Order, read_json
+from vision_lora.comparison.cells.cell import Cell, Order, read_json
+from vision_lora.comparison.cells.pool import Runner
 from vision_lora.comparison.data import Data, fingerprint, share_data, shots_name, write_data
 from vision_lora.comparison.methods import Method, parse_lrs, parse_methods
-from vision_lora.comparison.runner import Runner
 from vision_lora.config import CompareConfig
 from vision_lora.datasets.batches.augment import load_recipe
 from vision_lora.datasets.open import open_dataset, open_pictures

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 
 from matplotlib.figure import Figure
 
-from vision_lora.comparison import tables
-from vision_lora.comparison.advice import advice
-from vision_lora.comparison.markup import in_html
-from vision_lora.comparison.notes import notes
-from vision_lora.comparison.plots import svg
-from vision_lora.comparison.result import Result
+from vision_lora.comparison.report import tables
+from vision_lora.comparison.report.advice import advice
+from vision_lora.comparison.report.markup import in_html
+from vision_lora.comparison.report.notes import notes
+from vision_lora.comparison.report.plots import svg
+from vision_lora.comparison.report.result import Result
 
 _STYLE = """
 :root { color-scheme: light; --ink: #212529; --faint: #5f6b76; --line: #dee2e6; --soft: #f4f6f8; --mark: #0072b2 }

@@ -17,8 +17,8 @@ import ultralytics
 from ultralytics.models import YOLO
 
 from vision_lora import __version__
-from vision_lora.comparison.cells import Order, Trained
-from vision_lora.comparison.clock import Clock
+from vision_lora.comparison.cells.cell import Order, Trained
+from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset

@@ -1,4 +1,4 @@
-"""Kept results as tables: `python -m vision_lora.comparison.table RESULT.json ... [--into README.md]`.
+"""Kept results as tables: `python -m vision_lora.comparison.report.readme RESULT.json ... [--into README.md]`.
 
 A table of `NAME.json` goes between the marks `<!-- compare NAME -->` and `<!-- /compare -->`.
 """
@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vision_lora.cli import make_console
-from vision_lora.comparison import tables
-from vision_lora.comparison.advice import advice
-from vision_lora.comparison.markup import Strong, code_in_markdown, in_markdown
-from vision_lora.comparison.notes import notes
-from vision_lora.comparison.result import Result
+from vision_lora.comparison.report import tables
+from vision_lora.comparison.report.advice import advice
+from vision_lora.comparison.report.markup import Strong, code_in_markdown, in_markdown
+from vision_lora.comparison.report.notes import notes
+from vision_lora.comparison.report.result import Result
 from vision_lora.errors import DataError, VisionLoraError, reason
 from vision_lora.outputs import write_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from vision_lora.comparison.cells import read_json
+from vision_lora.comparison.cells.cell import read_json
 from vision_lora.outputs import write_json
 
 

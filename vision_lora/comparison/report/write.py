@@ -7,13 +7,13 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from vision_lora.comparison import tables
-from vision_lora.comparison.advice import advice
-from vision_lora.comparison.markup import Strong, code_in_markdown, in_markdown
-from vision_lora.comparison.notes import notes
-from vision_lora.comparison.page import page
-from vision_lora.comparison.plots import draw
-from vision_lora.comparison.result import Result
+from vision_lora.comparison.report import tables
+from vision_lora.comparison.report.advice import advice
+from vision_lora.comparison.report.html import page
+from vision_lora.comparison.report.markup import Strong, code_in_markdown, in_markdown
+from vision_lora.comparison.report.notes import notes
+from vision_lora.comparison.report.plots import draw
+from vision_lora.comparison.report.result import Result
 from vision_lora.outputs import write_json, write_text, write_whole
 
 CAPTIONS = {

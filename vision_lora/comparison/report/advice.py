@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vision_lora.comparison.result import Result, Row
+from vision_lora.comparison.report.result import Result, Row
 
 LEVEL = 0.005  # mAP50-95: a smaller difference decides nothing, whatever its interval
 UNSURE = 0.02  # up to here methods are level where the pictures cannot tell them apart

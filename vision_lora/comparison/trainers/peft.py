@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vision_lora import __version__
-from vision_lora.comparison.cells import Order, Trained
-from vision_lora.comparison.clock import Clock
-from vision_lora.comparison.loop import Timed, step_mib
+from vision_lora.comparison.cells.cell import Order, Trained
+from vision_lora.comparison.cells.stopwatch import Clock
+from vision_lora.comparison.trainers.ours import Timed, step_mib
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.batches.augment import load_recipe
 from vision_lora.datasets.batches.loader import eval_loader, train_loader

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.comparison.build import result, row
-from vision_lora.comparison.advice import advice
+from vision_lora.comparison.report.advice import advice
 from vision_lora.comparison.stats import Interval
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from vision_lora import __version__
-from vision_lora.comparison.cell import load_detections
-from vision_lora.comparison.cells import Cell, Scored, Trained
+from vision_lora.comparison.cells.cell import Cell, Scored, Trained
+from vision_lora.comparison.cells.process import load_detections
 from vision_lora.comparison.data import shots_name
 from vision_lora.comparison.grid import Grid
 from vision_lora.comparison.matches import ClassMatches, match

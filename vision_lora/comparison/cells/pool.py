@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from vision_lora.comparison.cells import Cell
+from vision_lora.comparison.cells.cell import Cell
 
 LOG = "log.txt"
 
 
 class Runner:
-    """Starts processes of `vision_lora.comparison.cell`, and ends them when it is left.
+    """Starts processes of `vision_lora.comparison.cells.process`, and ends them when it is left.
 
     Args:
         jobs: how many run at once; they share the processor's cores.
@@ -46,7 +46,7 @@ class Runner:
 
     def _one(self, cell: Cell, score: bool) -> str | None:  # noqa: FBT001 - passed on by the pool
         log = cell.folder / LOG
-        command = [sys.executable, "-m", "vision_lora.comparison.cell", str(cell.folder), "--leashed"]
+        command = [sys.executable, "-m", "vision_lora.comparison.cells.process", str(cell.folder), "--leashed"]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = {"OMP_NUM_THREADS": str(max(1, cores // self.jobs))} if self.jobs > 1 else {}
         environment = {**threads, **os.environ}

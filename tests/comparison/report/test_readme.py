@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.comparison.build import result
-from vision_lora.comparison.table import main
+from vision_lora.comparison.report.readme import main
 from vision_lora.outputs import write_json
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from vision_lora.comparison.methods import parse_methods
-from vision_lora.comparison.result import Result, Row
+from vision_lora.comparison.report.result import Result, Row
 from vision_lora.config import TrainConfig
 
 # Okabe & Ito 2008: told apart with any colour vision.

@@ -1,4 +1,4 @@
-"""One cell in a process of its own: `python -m vision_lora.comparison.cell FOLDER [--score]`.
+"""One cell in a process of its own: `python -m vision_lora.comparison.cells.process FOLDER [--score]`.
 
 A process a cell gives honest memory peaks, lets cells run side by side, and loses nothing but its own last epoch when
 it is killed.
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from vision_lora import leash
 from vision_lora.cli import run_verb
-from vision_lora.comparison.cells import Order, Scored, Trained, read_json
+from vision_lora.comparison.cells.cell import Order, Scored, Trained, read_json
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
@@ -58,14 +58,14 @@ def run(config: CellConfig, _: Console) -> None:
 def _trainer(order: Order) -> Callable[[Order, Path], Trained]:
     """What trains the method; imported only where it is needed."""
     if order.method == "ultralytics":
-        from vision_lora.comparison.outside import train_ultralytics
+        from vision_lora.comparison.trainers.ultralytics import train_ultralytics
 
         return train_ultralytics
     if order.method == "peft":
-        from vision_lora.comparison.peft import train_peft
+        from vision_lora.comparison.trainers.peft import train_peft
 
         return train_peft
-    from vision_lora.comparison.loop import train_loop
+    from vision_lora.comparison.trainers.ours import train_loop
 
     return train_loop
 
@@ -143,7 +143,7 @@ def load_detections(path: Path, names: Sequence[str]) -> list[Detections]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; gives the exit code."""
-    return run_verb(CellConfig, "comparison.cell", run, argv)
+    return run_verb(CellConfig, "comparison.cells.process", run, argv)
 
 
 if __name__ == "__main__":

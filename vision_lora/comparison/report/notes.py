@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vision_lora.comparison.result import Result
+from vision_lora.comparison.report.result import Result
 
 
 def notes(result: Result) -> list[str]:

@@ -1,0 +1,1 @@
+"""Cells: one training run each, in a process of its own."""

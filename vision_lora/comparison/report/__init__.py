@@ -1,0 +1,1 @@
+"""The report: what a comparison found, in words, tables, plots and pages."""

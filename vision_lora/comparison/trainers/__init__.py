@@ -1,0 +1,1 @@
+"""Trainers: what a cell trains with, ours or another library's."""

@@ -31,7 +31,7 @@ from tests.streaming.build import (
 )
 from vision_lora.adapters.file import save_adapter
 from vision_lora.camera import main
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.streaming.records.events import read_events
 

@@ -7,7 +7,7 @@ import pytest
 from vision_lora.adapters.plan import Plan
 from vision_lora.detectors import load
 from vision_lora.detectors.base import Detector, Model
-from vision_lora.detectors.making import plan_adapter
+from vision_lora.detectors.new_adapter import plan_adapter
 from vision_lora.models import main
 
 

@@ -18,7 +18,7 @@ from tests.detectors.fuzz_checkpoints import TINY
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import save_adapter
 from vision_lora.detectors.load import load_base, load_detector
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.errors import CheckpointError, WrongBaseError
 
 # isort: split

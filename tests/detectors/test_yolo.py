@@ -19,8 +19,8 @@ from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors import yolo
 from vision_lora.detectors.full import replace_classes, unfreeze
-from vision_lora.detectors.making import new_adapter, plan_adapter
 from vision_lora.detectors.network.fold import fold_batchnorm
+from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import AdapterError, CheckpointError, ConfigError

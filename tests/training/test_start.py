@@ -18,7 +18,7 @@ from vision_lora.datasets.batches.batch import Batch
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.leaves import leaves
 from vision_lora.datasets.open import open_dataset
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.train import main as train
 from vision_lora.training.start import start_quietly

@@ -22,7 +22,7 @@ from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
-from vision_lora.detectors.making import new_adapter, plan_adapter
+from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.devices import make_fabric
 from vision_lora.placement import Placement
 from vision_lora.training.loop.fit import Step

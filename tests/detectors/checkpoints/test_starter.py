@@ -19,7 +19,7 @@ from tests.detectors.build import NAMES, pictures
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.checkpoints.starter import FILE, KEY, read_starter, write_starter
 from vision_lora.detectors.full import replace_classes
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.errors import CheckpointError
 from vision_lora.images import read_image
 from vision_lora.zoo.pack import main as pack

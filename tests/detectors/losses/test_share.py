@@ -13,7 +13,7 @@ from tests.detectors.build import NAMES, make, pictures
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.losses.share import counting, share
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.rtdetr import RtdetrDetector
 
 Losses = dict[str, float]

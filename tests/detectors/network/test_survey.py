@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.detectors.build import MAKERS, NAMES, make, pictures
-from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.network.survey import survey
+from vision_lora.detectors.new_adapter import new_adapter
 
 
 class Net(nn.Module):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vision_lora.detectors.base import Detector
-from vision_lora.detectors.making import new_adapter
 from vision_lora.detectors.network.trunk import Trunk
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 
 

@@ -24,7 +24,7 @@ from vision_lora.datasets.batches.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
-from vision_lora.detectors.making import plan_adapter
+from vision_lora.detectors.new_adapter import plan_adapter
 from vision_lora.devices import make_fabric
 from vision_lora.evaluation.measure import measure
 from vision_lora.training.loop.fit import fit

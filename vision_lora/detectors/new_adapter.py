@@ -1,4 +1,4 @@
-"""Adapters in the making: which layers of a detector they change, and untrained ones for new classes."""
+"""New adapters: which layers of a detector they change, and untrained ones for new classes."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from vision_lora.errors import ConfigError, VisionLoraError, reason
 from vision_lora.names import shown
 from vision_lora.options import demand
 from vision_lora.plain_yaml import load_plain
-from vision_lora.streaming.sources.address import redact
+from vision_lora.redact import redact
 
 Config = TypeVar("Config")
 

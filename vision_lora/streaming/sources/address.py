@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from vision_lora.redact import redact
+
 Kind = Literal["network", "usb", "files"]
 
 # What may be opened over the network. FFmpeg knows many more protocols, some of which read local files.
@@ -14,10 +16,6 @@ SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "srt", "http", "https", "udp", "rtp
 
 # A camera of this machine has no file while it is unplugged, so the path itself has to tell. /dev/shm holds files.
 _DEVICE = re.compile(r"/dev/(?!shm/).+")
-
-# A password may hold any sign, `/`, `@` and `?` among them: what stands before the last `@` of a URL is hidden as a
-# whole, and so is a query, where many cameras expect user and password.
-_URL = re.compile(r"\b([a-z][a-z0-9+.-]*://)(\S*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,27 +58,9 @@ def read_address(source: str) -> Address:
     return Address("files", source, redact(source))
 
 
-def redact(text: str) -> str:
-    """The text with user, password and query of every URL in it replaced.
-
-    Examples:
-        >>> redact("no answer from http://10.0.0.3/video?user=a&pwd=b after 5 s")
-        'no answer from http://10.0.0.3/video?*** after 5 s'
-    """
-    return _URL.sub(_redacted, text)
-
-
 def host(address: Address) -> str:
     """The host of a network address, for a name; empty where there is none."""
     try:
         return urlsplit(address.shown.replace("***@", "")).hostname or ""
     except ValueError:  # brackets that are no IPv6 address
         return ""
-
-
-def _redacted(match: re.Match[str]) -> str:
-    scheme, rest = match.groups()
-    before, at, after = rest.rpartition("@")
-    place = f"***@{after}" if at else before + after
-    path, mark, _ = place.partition("?")
-    return scheme + path + ("?***" if mark else "")

@@ -39,11 +39,6 @@ __all__ = [
     "fit",
 ]
 
-# OpenMP threads wait for each other after every layer, by default in a loop that keeps their core busy: beside another
-# busy process a training step takes many times as long. Read when torch is loaded; a user's own choice stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("KMP_BLOCKTIME", "0")  # Intel's library has its own word for it
-
 # OpenCV, and the FFmpeg in it, print what they think of a file as soon as they are loaded; we say it in our own words.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -94,7 +94,7 @@ class TrainConfig(Options):
     augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
     seed: int = option(0, "seed of initial weights, order and augmentation")
     workers: int = option(1, "processes that load and augment pictures")
-    threads: int = option(0, "CPU threads that compute; 0: the cores that --workers and --devices leave")
+    threads: int = option(0, "CPU threads that compute; 0: as many as other programs leave cores, all through the run")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     devices: int = option(1, "processes that train together, each on a GPU of its own, or sharing the CPU")
     precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
@@ -184,7 +184,7 @@ class _Detecting(Using):
     tile: int = option(0, "detect in tiles of this side, pixels, and join what they show; 0 for whole pictures")
     overlap: float = option(0.2, "least share of a tile that its neighbour shows too")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
-    threads: int = option(0, "CPU threads that compute; 0: all cores")
+    threads: int = option(0, "CPU threads that compute; 0: as many as other programs leave cores")
 
 
 @dataclass(frozen=True)

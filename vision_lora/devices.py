@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -48,21 +47,6 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
-
-
-def use_threads(threads: int, *, workers: int = 0, processes: int = 1) -> None:
-    """Compute on so many CPU threads from now on.
-
-    Args:
-        threads: how many; 0 for the cores that loader processes and other training processes leave, and no more than
-            torch uses already (`OMP_NUM_THREADS`). Threads that share a core wait for each other at every layer.
-        workers: loader processes of each training process.
-        processes: that train on this machine.
-    """
-    if threads == 0:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = min(torch.get_num_threads(), max(1, cores // processes - workers))
-    torch.set_num_threads(threads)
 
 
 def make_fabric(device: str, precision: str, devices: int = 1, together: Strategy | None = None) -> Fabric:

@@ -14,14 +14,14 @@ from vision_lora.config import EvaluateConfig
 
 def run(config: EvaluateConfig, console: Console) -> None:
     """Measure and print; write JSON where asked."""
+    from vision_lora.cores import Threads
     from vision_lora.detectors.load import load_detector
-    from vision_lora.devices import use_threads
     from vision_lora.evaluation.split import measure_split, open_split
     from vision_lora.outputs import check_file, write_json
 
     target = check_file("json", config.json, endings=(".json",), inputs=(config.data, config.model, config.adapter))
     dataset, samples = open_split(config)
-    use_threads(config.threads)
+    Threads(config.threads)
     detector = load_detector(config.model, config.adapter, config.device)
     imgsz = config.imgsz or detector.imgsz
     result = measure_split(detector, dataset, samples, config)

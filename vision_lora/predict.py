@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def run(config: PredictConfig, console: Console) -> None:
     """Detect, write, and print what was found."""
+    from vision_lora.cores import Threads
     from vision_lora.detectors.load import load_detector
-    from vision_lora.devices import use_threads
     from vision_lora.outputs import check_file, earlier_results, results_folder
     from vision_lora.streaming.files.results import CocoResults, legend_file
     from vision_lora.streaming.sources.source import open_files
@@ -34,7 +34,7 @@ def run(config: PredictConfig, console: Console) -> None:
     target = check_file("json", config.json, endings=(".json",), inputs=inputs)
     if target is not None:
         check_file("json", str(legend_file(target)), inputs=inputs)
-    use_threads(config.threads)
+    Threads(config.threads)
     with results_folder(config.out, exist_ok=config.exist_ok) as out:
         detector = load_detector(config.model, config.adapter, config.device)
         results, ended = CocoResults(source.categories), False

@@ -20,9 +20,10 @@ from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.plan import Plan
 from vision_lora.config import TrainConfig
+from vision_lora.cores import Threads
 from vision_lora.datasets.sample import Dataset
 from vision_lora.detectors.base import Detector
-from vision_lora.devices import make_fabric, use_threads
+from vision_lora.devices import make_fabric
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
 from vision_lora.outputs import write_json
@@ -97,20 +98,20 @@ def help_to_train(config: TrainConfig, out: Path, layers: Sequence[str] | None, 
         layers: to adapt, where they have been chosen.
         goes_on: whether it goes on from the state in its folder.
     """
-    use_threads(config.threads, workers=config.workers, processes=config.devices)
+    threads = Threads(config.threads, processes=config.devices)
     fabric = make_fabric(config.device, config.precision, config.devices, Together(None))
     data = open_data(config)
     job = prepare(data, fabric, layers)
     fabric.launch()
     try:
-        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Silent())
+        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Silent(), threads)
     except RuntimeError as error:
         raise in_words(error, config, out) or error from error
 
 
 def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     config = folder.config
-    use_threads(config.threads, workers=config.workers, processes=config.devices)
+    threads = Threads(config.threads, processes=config.devices)
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
@@ -126,13 +127,13 @@ def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
     fabric.launch()
     state = state or State(out / STATE, job.identity, job.layers)
-    history = _learn(job, fabric, state, out, audience)
+    history = _learn(job, fabric, state, out, audience, threads)
     summary = _report(job, fabric, history, out)
     state.file.unlink()  # only an interrupted run has something to resume
     return summary
 
 
-def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener) -> History:
+def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener, threads: Threads) -> History:
     """Train; the first process writes the weights into the folder."""
     learner = job.learner
     detector, adapter = learner.detector, learner.adapter
@@ -162,6 +163,7 @@ def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener
         state,
         listener,
         graphed=not _ungraphed(job, fabric),
+        threads=threads,
     )
 
 

@@ -127,6 +127,8 @@ def of(mine: list[int], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     return images[mine], torch.tensor(rows).reshape(-1, 6)
 
 
+# With two threads PyTorch's own backward of a strided 1 x 1 convolution writes where it must not, for five pictures.
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_two_uneven_parts_are_one_batch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three pictures here and two there, of which one has no box."""

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from vision_lora.config import TrainConfig
+from vision_lora.cores import Threads
 from vision_lora.datasets.batches.batch import ahead
 from vision_lora.datasets.batches.loader import TrainLoader
 from vision_lora.detectors.losses.share import counting
@@ -100,6 +101,7 @@ def fit(
     listener: Listener,
     *,
     graphed: bool = False,
+    threads: Threads | None = None,
 ) -> History:
     """Train `learned`, an adapter or the network itself, and keep the best and the last weights.
 
@@ -115,6 +117,7 @@ def fit(
         state: where everything needed to go on is written, before the first step and after each epoch.
         listener: is told of each step and epoch.
         graphed: whether steps are captured in CUDA graphs, see `vision_lora.training.loop.graphs`.
+        threads: follow what other programs leave of a CPU.
 
     Raises:
         TrainingError: a loss is not a number.
@@ -169,13 +172,15 @@ def fit(
                             f"try --lr {config.peak_lr / 4:g}, or --precision fp32"
                         )
                     listener.stepped(epoch + 1, index + 1, len(batches), {**means, **pace.speed})
+                if threads is not None:
+                    threads.adapt()
             history.seconds += pace.seconds
 
             with ema.applied():
                 # One process measures, and all stop and keep by its word.
                 map50_95, map50 = fabric.broadcast(validate() if fabric.is_global_zero else (0.0, 0.0))
                 row = {"epoch": epoch + 1, "lr": lr, **means, "map50_95": map50_95, "map50": map50}
-                history.rows.append({**row, **pace.speed})
+                history.rows.append({**row, "images_per_second": pace.speed["images_per_second"]})
                 if best := map50_95 > history.best:
                     history.best = map50_95
                     save("best")

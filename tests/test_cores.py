@@ -1,0 +1,104 @@
+"""Threads: as many as other programs leave cores."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from vision_lora import cores
+from vision_lora.config import EvaluateConfig, TrainConfig
+from vision_lora.cores import Others, Threads
+from vision_lora.errors import ConfigError
+
+
+def others(monkeypatch: pytest.MonkeyPatch, *taken: float) -> None:
+    """Four cores, of which other programs take so many, look by look."""
+    looks = iter(taken)
+    monkeypatch.setattr(cores, "_MOST", 4)
+    monkeypatch.setattr(cores, "LOOK", 0)
+    monkeypatch.setattr(cores, "EVERY", 0)
+    monkeypatch.setattr(Others, "count", 4)
+    monkeypatch.setattr(Others, "taken", lambda self: next(looks))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "processes", "taken", "used"),
+    [
+        (0, 1, 0.0, 4),
+        (0, 1, 0.3, 4),
+        (0, 1, 0.9, 3),
+        (0, 1, 1.0, 3),
+        (0, 1, 2.1, 2),
+        (0, 1, 9.0, 1),
+        (0, 2, 0.0, 2),
+        (0, 3, 1.0, 1),
+        (0, 9, 0.0, 1),
+        (7, 1, 4.0, 7),
+        (1, 1, 0.0, 1),
+    ],
+)
+def test_threads_are_as_many_as_others_leave_cores(
+    wanted: int, processes: int, taken: float, used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others(monkeypatch, taken)
+    Threads(wanted, processes=processes)
+    assert torch.get_num_threads() == used
+
+
+def test_fewer_threads_than_cores_stay_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OMP_NUM_THREADS has asked for."""
+    others(monkeypatch, 0.0)
+    monkeypatch.setattr(cores, "_MOST", 2)
+    Threads()
+    assert torch.get_num_threads() == 2
+
+
+def test_a_run_makes_room_and_takes_up_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    others(monkeypatch, 0.0, 0.7, 1.0, 1.0, 0.2, 0.0)
+    threads, used = Threads(), []
+    for _ in range(5):
+        threads.adapt()
+        used.append(torch.get_num_threads())
+    assert used == [3, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize("options", [{"wanted": 2}, {"processes": 2}])
+def test_a_number_that_was_asked_for_stays(options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    others(monkeypatch, 0.0, 3.0)
+    threads = Threads(**options)
+    threads.adapt()
+    assert torch.get_num_threads() == 2
+
+
+def test_a_busy_program_is_seen_and_this_one_is_not() -> None:
+    """Own work, here and in a helper, is no reason to make room."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    own = Others()
+    with subprocess.Popen(busy) as helper:
+        time.sleep(0.5)
+        while_helping = own.taken()
+        helper.kill()
+    # A grandchild whose parent has ended is nobody's helper.
+    command = '"$0" -c "while True: pass" >/dev/null 2>&1 & echo $!'
+    orphan = subprocess.run(["sh", "-c", command, sys.executable], stdout=subprocess.PIPE, text=True, check=True)
+    number = int(orphan.stdout)
+    try:
+        time.sleep(0.1)
+        seen = Others()
+        time.sleep(0.5)
+        beside = seen.taken()
+    finally:
+        os.kill(number, signal.SIGKILL)
+    assert beside > while_helping + 0.25
+
+
+@pytest.mark.parametrize("kind", [TrainConfig, EvaluateConfig])
+def test_impossible_threads_are_refused(kind: type[TrainConfig] | type[EvaluateConfig]) -> None:
+    with pytest.raises(ConfigError, match="--threads -1: expected 0 to 1024"):
+        kind(data="d", model="m", threads=-1)

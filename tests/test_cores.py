@@ -13,8 +13,9 @@ import torch
 
 from vision_lora import cores
 from vision_lora.config import EvaluateConfig, TrainConfig
-from vision_lora.cores import Others, Threads
+from vision_lora.cores import Others, Threads, loader_processes
 from vision_lora.errors import ConfigError
+from vision_lora.train import main as train
 
 
 def others(monkeypatch: pytest.MonkeyPatch, *taken: float) -> None:
@@ -102,3 +103,27 @@ def test_a_busy_program_is_seen_and_this_one_is_not() -> None:
 def test_impossible_threads_are_refused(kind: type[TrainConfig] | type[EvaluateConfig]) -> None:
     with pytest.raises(ConfigError, match="--threads -1: expected 0 to 1024"):
         kind(data="d", model="m", threads=-1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "processes", "loaders"),
+    [
+        ("auto", "cpu", 1, 1),
+        ("auto", "cuda", 1, 3),
+        ("auto", "cuda", 2, 1),
+        ("auto", "cuda", 9, 1),
+        (0, "cuda", 1, 0),
+        (7, "cpu", 1, 7),
+    ],
+)
+def test_a_gpu_has_loaders_on_each_core_but_one(
+    wanted: int | str, device: str, processes: int, loaders: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others(monkeypatch)
+    assert loader_processes(wanted, torch.device(device), processes) == loaders
+
+
+@pytest.mark.parametrize("workers", ["-1", "65", "many", "1.5"])
+def test_impossible_loaders_are_refused(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(["--data", "d", "--workers", workers]) == 2
+    assert f"--workers {workers}: expected" in " ".join(capsys.readouterr().err.split())

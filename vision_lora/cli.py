@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
-from typing import Any, Literal, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TextIO, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, set_loader
@@ -127,8 +128,10 @@ def _expected(hint: Any) -> str:
         return f"one of {', '.join(get_args(hint))}"
     if hint in _KINDS:
         return _KINDS[hint]
-    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    return _expected(kinds[0]) if len(kinds) == 1 and type(None) in get_args(hint) else ""
+    if get_origin(hint) not in (Union, UnionType):
+        return ""
+    kinds = [_expected(kind) for kind in get_args(hint) if kind is not type(None)]
+    return " or ".join(kinds) if all(kinds) else ""
 
 
 class _NoPasswords(logging.Filter):

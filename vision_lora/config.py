@@ -17,6 +17,7 @@ Start = Literal["quiet", "random"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Graphs = Literal["auto", "off"]
+Workers = int | Literal["auto"]
 ExportFormat = Literal["pt", "onnx", "openvino"]
 
 
@@ -93,7 +94,7 @@ class TrainConfig(Options):
     balanced: bool = option(False, "draw pictures of rare classes more often")
     augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
     seed: int = option(0, "seed of initial weights, order and augmentation")
-    workers: int = option(1, "processes that load and augment pictures")
+    workers: Workers = option("auto", "processes that load pictures; auto: one, for a GPU one a core, at most 12")
     threads: int = option(0, "CPU threads that compute; 0: as many as other programs leave cores, all through the run")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     devices: int = option(1, "processes that train together, each on a GPU of its own, or sharing the CPU")
@@ -347,7 +348,7 @@ class CompareConfig(Options):
     )
     replay: str | None = option(None, "folder of pictures, no labels needed, for methods with :joint")
     jobs: int = option(1, "training runs side by side; they share the device, so their times say little")
-    workers: int = option(1, "processes that load and augment pictures, of each run")
+    workers: Workers = option("auto", "processes that load pictures, of each run; auto: as in `train`")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
     out: str = option("runs/compare", "folder for runs and report; where it holds a comparison, that one goes on")

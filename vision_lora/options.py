@@ -51,7 +51,7 @@ class Options:
             demand(0 <= given["overlap"] < 1, "overlap", given["overlap"], "0 or more, less than 1")
         if "threads" in given:
             demand(0 <= given["threads"] <= 1024, "threads", given["threads"], "0 to 1024")
-        if "workers" in given:
+        if isinstance(given.get("workers"), int):
             demand(0 <= given["workers"] <= 64, "workers", given["workers"], "0 to 64")
 
 

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 
 from vision_lora import __version__
 from vision_lora.config import TrainConfig
+from vision_lora.cores import loader_processes
 from vision_lora.datasets.batches.augment import Recipe, load_recipe
 from vision_lora.datasets.batches.loader import Batches, TrainLoader, eval_loader, train_loader
 from vision_lora.datasets.open import open_pictures
@@ -121,13 +122,14 @@ def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
     names = opened.dataset.names
     lightning_fabric.seed_everything(config.seed, verbose=False)
     shard = (fabric.global_rank, config.devices)
+    workers = loader_processes(config.workers, fabric.device, config.devices)
     batches = train_loader(
         opened.train,
         config.imgsz,
         config.batch,
         recipe=data.recipe,
         seed=config.seed,
-        workers=config.workers,
+        workers=workers,
         strict=config.strict,
         balanced=config.balanced,
         min_draws=config.draws,
@@ -140,7 +142,9 @@ def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
     replay = None
     if learner.adapter is not None and (config.joint or config.quiet):
         pin = fabric.device.type == "cuda"
-        replay = replay_loader(config, learner.detector.side, len(batches), shard, pin=pin, spare=batches.in_flight)
+        replay = replay_loader(
+            config, learner.detector.side, len(batches), shard, workers=workers, pin=pin, spare=batches.in_flight
+        )
     return Job(
         config,
         opened,

@@ -13,7 +13,14 @@ LARGER = 2  # sides of the pictures to learn from that the replayed ones have, a
 
 
 def replay_loader(
-    config: TrainConfig, side: int, steps: int, shard: tuple[int, int] = (0, 1), *, pin: bool = False, spare: int = 0
+    config: TrainConfig,
+    side: int,
+    steps: int,
+    shard: tuple[int, int] = (0, 1),
+    *,
+    workers: int = 0,
+    pin: bool = False,
+    spare: int = 0,
 ) -> TrainLoader:
     """Everyday pictures, or for want of any dead leaves, augmented without labels.
 
@@ -27,6 +34,7 @@ def replay_loader(
         steps: batches an epoch.
         shard: which of how many processes this is.
         pin: put batches in page-locked memory, for a GPU.
+        workers: processes that load them.
         spare: bytes of shared memory to leave to the batches to learn from.
     """
     side = min(max(side, config.imgsz), LARGER * config.imgsz)
@@ -38,7 +46,7 @@ def replay_loader(
         batch,
         recipe=load_recipe("replay"),
         seed=config.seed + 1,
-        workers=config.workers,
+        workers=workers,
         min_draws=steps * batch,
         pin_memory=pin,
         shard=shard,

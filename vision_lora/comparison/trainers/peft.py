@@ -19,6 +19,7 @@ from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.comparison.trainers.ours import Timed, step_mib
 from vision_lora.config import TrainConfig
+from vision_lora.cores import loader_processes
 from vision_lora.datasets.batches.augment import load_recipe
 from vision_lora.datasets.batches.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
@@ -57,7 +58,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
         config.batch,
         recipe=load_recipe(config.augment),
         seed=config.seed,
-        workers=config.workers,
+        workers=loader_processes(config.workers, fabric.device),
         min_draws=config.draws,
         pin_memory=fabric.device.type == "cuda",
     )

@@ -20,6 +20,7 @@ from vision_lora import __version__
 from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.config import TrainConfig
+from vision_lora.cores import loader_processes
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
@@ -59,7 +60,7 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
             imgsz=config.imgsz,
             batch=config.batch,
             seed=config.seed,
-            workers=config.workers,
+            workers=loader_processes(config.workers, device),
             device=str(device.index or 0) if device.type == "cuda" else device.type,
             project=str(folder.absolute()),
             name=out.name,

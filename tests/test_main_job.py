@@ -21,7 +21,7 @@ from tests.runs import options
 from vision_lora.adapters.adapter import fingerprint
 from vision_lora.adapters.file import load_adapter
 from vision_lora.compare import main as compare
-from vision_lora.detectors.base import Detector
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.evaluate import main as evaluate
 from vision_lora.placement import placement_for
@@ -365,7 +365,7 @@ def test_pictures_own_size_is_taken_where_none_is_given(tmp_path: Path) -> None:
 
 
 def test_a_detector_s_own_classes_are_trained_further_not_anew(tmp_path: Path) -> None:
-    starter = Detector.load("starter", fold=False)
+    starter = load_base("starter", fold=False)
     names = "[" + ", ".join(starter.names) + "]"
     data = yolo(tmp_path, ["0 0.5 0.5 0.5 0.5\n"] * 4, names=names)
     assert train(_quick(data, tmp_path / "run", method="full", lr=1e-9, ema=0)) == 0

@@ -7,6 +7,7 @@ import pytest
 from vision_lora.adapters.plan import Plan
 from vision_lora.detectors import load
 from vision_lora.detectors.base import Detector, Model
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import plan_adapter
 from vision_lora.models import main
 
@@ -20,7 +21,7 @@ def test_lists_every_family_with_the_numbers_of_its_smallest(
     heading, *lines, _ = capsys.readouterr().out.splitlines()
     assert heading.split()[:3] == ["--model", "parameters", "layers"]
     rows = {line.split()[0]: line.split() for line in lines}
-    detector = Detector.load("starter")
+    detector = load_base("starter")
     total = sum(parameter.numel() for parameter in detector.network.parameters())
     plan = plan_adapter(detector, 1)
     assert rows["starter"][1:6] == [
@@ -44,7 +45,7 @@ def test_every_family_is_in_the_list_and_what_is_listed_loads() -> None:
 def test_one_detector_shows_its_layers_and_why_some_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", "starter", "--placement", "head"]) == 0
     printed = capsys.readouterr().out
-    plan: Plan = plan_adapter(Detector.load("starter"), 1, placement="head")
+    plan: Plan = plan_adapter(load_base("starter"), 1, placement="head")
     assert printed.strip() == plan.table().strip()
     assert "stem: reads the picture" in printed
 

@@ -20,6 +20,7 @@ from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.layers import Adapted
 from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE
 
@@ -47,7 +48,7 @@ class Trained:
 
     def fresh(self) -> Detector:
         """The same base, never adapted."""
-        return make(self.key) if self.shared is None else Detector.load(str(self.shared / "weights" / self.key))
+        return make(self.key) if self.shared is None else load_base(str(self.shared / "weights" / self.key))
 
     @property
     def adapter(self) -> Adapter:

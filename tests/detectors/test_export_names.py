@@ -17,7 +17,6 @@ from tests.detectors.fuzz_checkpoints import TINY
 from vision_lora.adapters.file import save_adapter
 from vision_lora.config import ExportFormat
 from vision_lora.detections import Mode
-from vision_lora.detectors.base import Detector
 from vision_lora.detectors.export import export
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base
@@ -192,7 +191,7 @@ def test_folders_of_transformers_name_the_merged_classes(joint: bool, tmp_path: 
     config = json.loads((tmp_path / "folder" / "config.json").read_text())
     assert tuple(config["id2label"].values()) == expected
     assert {name: int(index) for index, name in config["id2label"].items()} == config["label2id"]
-    assert Detector.load(str(tmp_path / "folder")).names == expected
+    assert load_base(str(tmp_path / "folder")).names == expected
 
 
 @pytest.mark.parametrize("labels", [{"0": "a", "1": "b", "4": "c"}, {"0": "a", "1": None, "2": "c"}])
@@ -201,4 +200,4 @@ def test_a_class_without_a_name_is_refused(labels: dict[str, str | None], tmp_pa
     file = tmp_path / "folder" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "id2label": labels, "label2id": {}}))
     with pytest.raises(CheckpointError, match=r"id2label has no name for class [12]"):
-        Detector.load(str(tmp_path / "folder"))
+        load_base(str(tmp_path / "folder"))

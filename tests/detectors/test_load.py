@@ -41,12 +41,12 @@ def change(file: Path, **more: Any) -> str:
 
 
 def test_the_network_in_a_file_tells_the_family(tmp_path: Path) -> None:
-    assert type(Detector.load("yolo11n.yaml")) is YoloDetector
+    assert type(load_base("yolo11n.yaml")) is YoloDetector
     detector = rtdetr()
     (file := tmp_path / "rt.yaml").write_text(yaml.safe_dump(RTDETR))
-    assert type(Detector.load(str(file))) is RtdetrDetector
+    assert type(load_base(str(file))) is RtdetrDetector
     detector.save_checkpoint(tmp_path / "rt.pt")
-    again = Detector.load(str(tmp_path / "rt.pt"))
+    again = load_base(str(tmp_path / "rt.pt"))
     assert type(again) is RtdetrDetector
     assert again.fingerprint == detector.fingerprint
     with pytest.raises(CheckpointError, match="RTDETRDecoder head, not a supported detector; expected a detection ch"):
@@ -55,7 +55,7 @@ def test_the_network_in_a_file_tells_the_family(tmp_path: Path) -> None:
 
 def test_unsupported_networks_are_refused_with_all_that_are_supported() -> None:
     with pytest.raises(CheckpointError, match=r"Segment.* head, not a supported detector") as caught:
-        Detector.load("yolo11n-seg.yaml")
+        load_base("yolo11n-seg.yaml")
     assert "\n" not in str(caught.value)
     for family in ("YOLOv8", "RT-DETR", "transformers", "torchvision"):
         assert family in str(caught.value)
@@ -80,10 +80,10 @@ def test_an_architecture_runs_no_code_and_changes_no_other(architecture: Path, m
     monkeypatch.chdir(architecture.parent)
     code = "__import__('pathlib').Path('executed').touch()"
     with pytest.raises(CheckpointError, match=r"expected one of torch\.nn, such as nn\.SiLU"):
-        Detector.load(change(architecture, activation=code))
+        load_base(change(architecture, activation=code))
     assert not Path("executed").exists()
     before = Conv.default_act
-    network = Detector.load(change(architecture, activation="nn.LeakyReLU(0.1)")).network
+    network = load_base(change(architecture, activation="nn.LeakyReLU(0.1)")).network
     assert isinstance(network.get_submodule("model.0.act"), nn.LeakyReLU)
     assert Conv.default_act is before
 
@@ -104,7 +104,7 @@ def test_an_architecture_calls_nothing_but_layers(architecture: Path, layer: str
     torch.save({"model": Touch(architecture.parent / "executed")}, evil)
     backbone = [[-1, 1, layer, [str(evil)]], *yaml.safe_load(architecture.read_text())["backbone"]]
     with pytest.raises(CheckpointError, match=f"backbone: '{layer}' is no layer that a detector can be made of"):
-        Detector.load(change(architecture, backbone=backbone))
+        load_base(change(architecture, backbone=backbone))
     assert not (architecture.parent / "executed").exists()
 
 
@@ -114,7 +114,7 @@ def test_an_architecture_is_a_file_or_one_that_ships(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match="no such architecture"):
-        Detector.load(name)
+        load_base(name)
 
 
 class Touch:
@@ -140,7 +140,7 @@ class Touch:
 )
 def test_a_wrong_architecture_is_one_line(architecture: Path, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message) as caught:
-        Detector.load(change(architecture, **wrong))
+        load_base(change(architecture, **wrong))
     assert "\n" not in str(caught.value)
 
 

@@ -14,8 +14,8 @@ from torch import nn
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 from tests.detectors.build import CLASSES, NAMES, RTDETR, as_trained, pictures, rtdetr
-from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE
 from vision_lora.detectors.rtdetr import RtdetrDetector
@@ -152,7 +152,7 @@ def test_full_fine_tuning_saves_a_checkpoint_that_both_open(tmp_path: Path) -> N
     trained = {name: p for name, p in detector.network.named_parameters() if p.requires_grad}
     assert all(parameter.grad is not None for parameter in trained.values())
     detector.save_checkpoint(tmp_path / "full.pt")
-    again = Detector.load(str(tmp_path / "full.pt"), fold=False)
+    again = load_base(str(tmp_path / "full.pt"), fold=False)
     assert again.names == NAMES
     for one, other in zip(*(d.detect(pictures(2)[0], readout=MEASURE) for d in (detector, again)), strict=True):
         assert np.allclose(one.boxes, other.boxes, atol=1e-3)
@@ -164,7 +164,7 @@ def test_full_fine_tuning_saves_a_checkpoint_that_both_open(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rtdetr-l.yaml", "rtdetr-resnet50.yaml"])
 def test_the_large_ones_load(name: str) -> None:
-    detector = Detector.load(name)
+    detector = load_base(name)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in detector.network.modules())
     plan = plan_adapter(detector, 6)
     assert len([entry for entry in plan.adapted if entry.new_rows]) == 8

@@ -15,8 +15,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d
 
 from tests.detectors.build import CLASSES, NAMES, TORCHVISION, _torchvision, as_trained, pictures, torchvision
-from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.torchvision import TorchvisionDetector, build, builders
@@ -72,7 +72,7 @@ def test_a_box_has_one_class_where_one_is_asked_for(name: str) -> None:
 
 
 def test_weights_of_torchvision_load_by_path(weights: Path) -> None:
-    detector = Detector.load(f"torchvision:{SSDLITE}:{weights}")
+    detector = load_base(f"torchvision:{SSDLITE}:{weights}")
     assert (detector.family, detector.base) == ("torchvision", "ssdlite.pth")
     assert detector.names == ("class 1", "class 2", "class 3")
     assert not any("BatchNorm" in type(layer).__name__ for layer in detector.network.modules())
@@ -85,27 +85,27 @@ def test_official_weights_know_coco_s_names(monkeypatch: pytest.MonkeyPatch) -> 
     state = build(SSDLITE, 91).state_dict()
     official: Any = detection.SSDLite320_MobileNet_V3_Large_Weights.DEFAULT
     monkeypatch.setattr(type(official), "get_state_dict", lambda self, *args, **more: state)
-    detector = Detector.load(f"torchvision:{SSDLITE}")
+    detector = load_base(f"torchvision:{SSDLITE}")
     assert (len(detector.names), detector.names[0], detector.names[-1]) == (90, "person", "toothbrush")
     assert detector.base == f"torchvision:{SSDLITE}"
 
 
 def test_full_fine_tuning_saves_weights_that_both_open(weights: Path, tmp_path: Path) -> None:
-    detector = Detector.load(f"torchvision:{SSDLITE}:{weights}", fold=False)
+    detector = load_base(f"torchvision:{SSDLITE}:{weights}", fold=False)
     replace_classes(detector, (*NAMES, "rust"))
     unfreeze(detector)
     torch.stack(list(detector.losses(*pictures(2)).values())).sum().backward()
     trained = [p for p in detector.network.parameters() if p.requires_grad]
     assert all(parameter.grad is not None for parameter in trained)
     detector.save_checkpoint(tmp_path / "full.pt")
-    again = Detector.load(str(tmp_path / "full.pt"), fold=False)
+    again = load_base(str(tmp_path / "full.pt"), fold=False)
     assert again.names == (*NAMES, "rust")
     for one, other in zip(*(d.detect(pictures(2)[0], readout=MEASURE) for d in (detector, again)), strict=True):
         assert (one.boxes == other.boxes).all()
         assert (one.scores == other.scores).all()
     own = build(SSDLITE, 5)
     own.load_state_dict(torch.load(tmp_path / "full.pt", weights_only=True)["model"])
-    folded = Detector.load(str(tmp_path / "full.pt"))
+    folded = load_base(str(tmp_path / "full.pt"))
     with pytest.raises(ConfigError, match="loaded folded"):
         folded.save_checkpoint(tmp_path / "no.pt")
     assert not (tmp_path / "no.pt").exists()
@@ -137,10 +137,10 @@ def test_batchnorm_that_was_frozen_stays_frozen(weights: Path, tmp_path: Path) -
     """Weights of frozen BatchNorm have no count of batches; full fine-tuning must not unfreeze it."""
     state = {key: value for key, value in torch.load(weights).items() if not key.endswith("num_batches_tracked")}
     torch.save(state, tmp_path / "frozen.pth")
-    detector = Detector.load(f"torchvision:{SSDLITE}:{tmp_path / 'frozen.pth'}", fold=False)
+    detector = load_base(f"torchvision:{SSDLITE}:{tmp_path / 'frozen.pth'}", fold=False)
     kinds = {type(layer) for layer in detector.network.modules() if "BatchNorm" in type(layer).__name__}
     assert kinds == {FrozenBatchNorm2d}
-    plain = Detector.load(f"torchvision:{SSDLITE}:{weights}", fold=False)
+    plain = load_base(f"torchvision:{SSDLITE}:{weights}", fold=False)
     assert {type(layer) for layer in plain.network.modules() if "BatchNorm" in type(layer).__name__} == {nn.BatchNorm2d}
 
 
@@ -200,7 +200,7 @@ def test_every_builder_is_known_and_others_are_refused(tmp_path: Path, weights: 
         str(weights): f"holds no network; .*torchvision:NAME:{weights}",
     }.items():
         with pytest.raises(CheckpointError, match=message) as caught:
-            Detector.load(name)
+            load_base(name)
         assert "\n" not in str(caught.value)
     assert not Path("executed").exists()
 
@@ -211,4 +211,4 @@ def test_without_internet_it_asks_for_a_path(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     with pytest.raises(CheckpointError, match=r"download failed \(no route to host\).*retinanet.*:/path/to/file"):
-        Detector.load("torchvision:retinanet_resnet50_fpn")
+        load_base("torchvision:retinanet_resnet50_fpn")

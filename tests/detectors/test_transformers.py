@@ -23,8 +23,8 @@ from tests.detectors.build import (
     hugging,
     pictures,
 )
-from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.transformers import TransformersDetector
@@ -97,10 +97,10 @@ def test_a_local_folder_loads_and_gives_its_names(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["id2label"] = {str(index): name for index, name in enumerate("abcde")}
     (folder / "config.json").write_text(json.dumps(config))
-    detector = Detector.load(f"hf:{folder}")
+    detector = load_base(f"hf:{folder}")
     assert (detector.family, detector.names, detector.base) == ("transformers", tuple("abcde"), "tiny-yolos")
     assert detector.folded == 0  # type: ignore[attr-defined]
-    again = Detector.load(str(folder))
+    again = load_base(str(folder))
     assert again.fingerprint == detector.fingerprint
 
 
@@ -115,7 +115,7 @@ def test_full_fine_tuning_saves_a_folder_that_both_open(tmp_path: Path) -> None:
         path = tmp_path / f"{name} trained"
         for _ in range(2):  # the second replaces the first
             detector.save_checkpoint(path)
-        again = Detector.load(str(path), fold=False)
+        again = load_base(str(path), fold=False)
         assert again.names == NAMES
         for one, other in zip(*(d.detect(pictures(2)[0], readout=MEASURE) for d in (detector, again)), strict=True):
             assert (one.boxes == other.boxes).all()
@@ -207,25 +207,25 @@ def test_pictures_without_boxes_are_trained_on(name: str) -> None:
 def test_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(CheckpointError, match=r"pip install 'vision_lora\[transformers\]'"):
-        Detector.load("hf:PekingU/rtdetr_v2_r18vd")
+        load_base("hf:PekingU/rtdetr_v2_r18vd")
 
 
 def test_without_internet_it_asks_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="without internet, copy the folder") as caught:
-        Detector.load("hf:nobody/has-this-detector")
+        load_base("hf:nobody/has-this-detector")
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_detector_is_refused_with_those_that_are(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
-        Detector.load(f"hf:{tmp_path}/nowhere")
+        load_base(f"hf:{tmp_path}/nowhere")
     transformers.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path / "vit")
     with pytest.raises(CheckpointError, match=r"a vit network, not a detector .*expected one of .*rt_detr_v2.*yolos"):
-        Detector.load(f"hf:{tmp_path / 'vit'}")
+        load_base(f"hf:{tmp_path / 'vit'}")
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(CheckpointError, match=r"preprocessor_config\.json"):
-        Detector.load(f"hf:{folder}")
+        load_base(f"hf:{folder}")
 
 
 def test_incomplete_and_broken_weights_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -235,16 +235,16 @@ def test_incomplete_and_broken_weights_are_refused(folder: Path, tmp_path: Path)
     shutil.copytree(folder, tmp_path / "cut")
     (tmp_path / "cut" / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
-        Detector.load(f"hf:{tmp_path / 'cut'}")
+        load_base(f"hf:{tmp_path / 'cut'}")
     assert "\n" not in str(caught.value)
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("class_labels_classifier")}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="weights are not complete, 6 tensors are missing"):
-        Detector.load(f"hf:{folder}")
+        load_base(f"hf:{folder}")
     torch.save(tensors, folder / "pytorch_model.bin")  # a pickle: never read
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="cannot be loaded"):
-        Detector.load(f"hf:{folder}")
+        load_base(f"hf:{folder}")
 
 
 def test_new_classes_start_as_likely_as_they_should() -> None:

@@ -22,6 +22,7 @@ from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.devices import make_fabric
 from vision_lora.placement import Placement
@@ -100,7 +101,7 @@ def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: in
     detectors = {name: adapted(model, rank, "lora", seed)[0] for name in ("merged", "attached", "both, all")}
     for placement in NARROWER:
         detectors[f"both, {placement}"] = adapted(model, rank, "lora", seed, placement)[0]
-    detectors["base"] = Detector.load(model)
+    detectors["base"] = load_base(model)
     detectors["merged"].merge()
     modes: dict[str, Mode] = {name: "both" for name in detectors if name.startswith("both")}
     modes["attached"] = "defects"
@@ -153,7 +154,7 @@ def peft_installed() -> bool:
 
 def full(model: str) -> tuple[Detector, nn.Module]:
     """A detector for `CLASSES` classes whose every weight trains, and its network."""
-    detector = Detector.load(model, fold=False)
+    detector = load_base(model, fold=False)
     replace_classes(detector, _names())
     unfreeze(detector)
     return detector, detector.network
@@ -163,7 +164,7 @@ def adapted(
     model: str, rank: int = 8, variant: str = "lora", seed: int = 0, placement: Placement = "all"
 ) -> tuple[Detector, nn.Module]:
     """A detector with an untrained adapter for `CLASSES` classes, attached, and that adapter."""
-    detector = Detector.load(model)
+    detector = load_base(model)
     torch.manual_seed(seed)
     adapter = new_adapter(detector, _names(), rank=rank, variant=variant, placement=placement)
     detector.attach(adapter)
@@ -174,8 +175,8 @@ def peft_lora(model: str, rank: int) -> tuple[Detector, nn.Module]:
     """PEFT's LoRA as it is commonly put on a YOLO: all dense convolutions, BatchNorm kept and frozen."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    detector = Detector.load(model, fold=False)
-    plan = plan_adapter(Detector.load(model), CLASSES, rank=rank)
+    detector = load_base(model, fold=False)
+    plan = plan_adapter(load_base(model), CLASSES, rank=rank)
     replace_classes(detector, _names())
     layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers), detector.network)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -87,19 +87,17 @@ class Detector(ABC):
     # What a family has to say -----------------------------------------------------------------------------------
 
     @classmethod
+    @abstractmethod
     def load(cls, name: str, *, fold: bool = True) -> Self:
-        """Load a base: of whichever family knows the name; called on a family, of that one.
+        """Load a base of this family; `vision_lora.detectors.load.load_base` finds the family that knows a name.
 
         Args:
-            name: path, official name, or architecture; see `supported` of the families.
+            name: path, official name, or architecture; see `supported`.
             fold: fold each BatchNorm into its convolution; False keeps them, to train the whole network.
 
         Raises:
-            CheckpointError: missing, broken or unsafe file, or no network that any family supports.
+            CheckpointError: missing, broken or unsafe file, or no network that the family supports.
         """
-        from vision_lora.detectors.load import load_base  # imports the families, and they import this module
-
-        return cast("Self", load_base(name, fold=fold))
 
     @classmethod
     @abstractmethod

@@ -24,7 +24,15 @@ ULTRALYTICS: tuple[type[UltralyticsDetector], ...] = (YoloDetector, RtdetrDetect
 
 
 def load_base(name: str, *, fold: bool = True) -> Detector:
-    """Load a base with the family that knows it, see `Detector.load`."""
+    """Load a base with the family that knows it.
+
+    Args:
+        name: path, official name, or architecture; see `supported`.
+        fold: fold each BatchNorm into its convolution; False keeps them, to train the whole network.
+
+    Raises:
+        CheckpointError: missing, broken or unsafe file, or no network that any family supports.
+    """
     if name == starter.NAME:
         shipped, side = starter.read_starter()
         detector = YoloDetector.of(shipped, starter.NAME, fold=fold)

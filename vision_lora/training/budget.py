@@ -14,6 +14,7 @@ from vision_lora.adapters.adapter import Adapter
 from vision_lora.config import TrainConfig
 from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError
 from vision_lora.options import Budget
 from vision_lora.training.methods import recipe_adapter
@@ -42,7 +43,7 @@ def choose_layers(
         ConfigError: no layer fits the budget.
     """
     budget = Budget.parse(config.budget or "")
-    detector = Detector.load(config.model)
+    detector = load_base(config.model)
     adapter, plan = recipe_adapter(config, detector, names)
     detector.to(device)
     adapter.to(device)

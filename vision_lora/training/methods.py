@@ -14,6 +14,7 @@ from vision_lora.config import TrainConfig
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import grow_adapter, new_adapter, plan_adapter
 from vision_lora.errors import ConfigError
 from vision_lora.placement import PLACEMENTS
@@ -61,7 +62,7 @@ def make_learner(config: TrainConfig, names: Sequence[str], layers: Collection[s
         CheckpointError: the base is missing or unusable.
         AdapterError: nothing would be adapted, or the adapter to go on from does not fit.
     """
-    detector = Detector.load(config.model, fold=config.method == "lora")
+    detector = load_base(config.model, fold=config.method == "lora")
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
     if config.method == "lora":
         adapter, plan = (

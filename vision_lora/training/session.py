@@ -23,6 +23,7 @@ from vision_lora.config import TrainConfig
 from vision_lora.cores import Threads
 from vision_lora.datasets.sample import Dataset
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.load import load_base
 from vision_lora.devices import make_fabric
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
@@ -237,7 +238,7 @@ def _state_to_go_on_from(folder: RunFolder, identity: Mapping[str, str], *, refu
 def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
     """The detector with what was written to a file in place of what was trained."""
     if learner.adapter is None:
-        detector = Detector.load(str(file))
+        detector = load_base(str(file))
         detector.to(device)
         return detector
     detector = learner.detector

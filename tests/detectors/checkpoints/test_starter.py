@@ -16,9 +16,9 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import ASSETS
 
 from tests.detectors.build import NAMES, pictures
-from vision_lora.detectors.base import Detector
 from vision_lora.detectors.checkpoints.starter import FILE, KEY, read_starter, write_starter
 from vision_lora.detectors.full import replace_classes
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.errors import CheckpointError
 from vision_lora.images import read_image
@@ -37,7 +37,7 @@ def network() -> Any:
 
 def test_loads_without_network_and_speaks_voc_s_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    detector = Detector.load("starter")
+    detector = load_base("starter")
     recipe = yaml.safe_load(RECIPE.read_text())
     assert ",".join(detector.names) == recipe["classes"]
     assert (detector.base, detector.imgsz, len(detector.names)) == ("starter", recipe["imgsz"], 20)
@@ -48,7 +48,7 @@ def test_finds_the_bus_and_its_people() -> None:
     """In Ultralytics' bundled picture, at corners that were read off it; an overlap of half counts, as in mAP50."""
     bus = (22, 231, 805, 757)
     people = ((48, 399, 245, 903), (221, 405, 345, 857), (669, 392, 810, 877))
-    (found,) = Detector.load("starter").predict([read_image(ASSETS / "bus.jpg")], 320)
+    (found,) = load_base("starter").predict([read_image(ASSETS / "bus.jpg")], 320)
     boxes, names = torch.as_tensor(found.boxes), [found.names[index] for index in found.classes]
     seen = {
         name: box_iou(boxes[[one == name for one in names]], torch.tensor(truth, dtype=torch.float32)).amax(0) >= 0.5
@@ -59,14 +59,14 @@ def test_finds_the_bus_and_its_people() -> None:
 
 
 def test_an_adapter_on_it_names_it_and_loads_with_nothing_else(tmp_path: Path) -> None:
-    detector = Detector.load("starter")
+    detector = load_base("starter")
     adapter = new_adapter(detector, ["scratch"], rank=2, imgsz=96)
     detector.attach(adapter)
     assert adapter.card.base == "starter"
-    again = Detector.load(adapter.card.base)
+    again = load_base(adapter.card.base)
     assert again.fingerprint == adapter.card.fingerprint
     again.save_checkpoint(tmp_path / "a.pt")
-    assert Detector.load(str(tmp_path / "a.pt")).names == detector.names
+    assert load_base(str(tmp_path / "a.pt")).names == detector.names
 
 
 def test_a_network_comes_back_as_it_was_to_half_precision(network: Any, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_network_comes_back_as_it_was_to_half_precision(network: Any, tmp_path
 
 def test_a_network_that_got_other_classes_comes_back_too(tmp_path: Path) -> None:
     """Its head's branches stay as wide as the 80 classes that it was built for asked for."""
-    detector = Detector.load("yolo11n.yaml", fold=False)
+    detector = load_base("yolo11n.yaml", fold=False)
     replace_classes(detector, NAMES)
     detector.save_checkpoint(tmp_path / "best.pt")
     assert pack([str(tmp_path / "best.pt"), "--imgsz", "96", "--out", str(tmp_path / "a.safetensors")]) == 0
@@ -134,7 +134,7 @@ def test_pack_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    detector = Detector.load("starter")
+    detector = load_base("starter")
     detector.attach(new_adapter(detector, NAMES, rank=4))
     learned = detector.adapter
     assert learned is not None

@@ -27,7 +27,7 @@ bench-families:
 	    --json data/results/families/$$(basename $$model .yaml).json || exit 1; done
 
 # On a GPU, minutes: full fine-tuning, adapters and PEFT, as a plain loop and as a CUDA graph. Then whole trainings beside
-# Ultralytics' trainer: `make compare GRID=neu-det-gpu`.
+# Ultralytics' trainer: `make compare GRID=neu-det-ultralytics`.
 bench-gpu:
 	mkdir -p data/results/gpu
 	python -m vision_lora.benchmark --device cuda --model yolo11n.yaml --sizes 320x16,640x16,640x64 --repeats 15 \

@@ -36,7 +36,7 @@ bench-gpu:
 	  --json data/results/gpu/yolo11m.json
 # What is left of a training's rate beside other work: on a machine that is quiet otherwise.
 bench-busy:
-	python -m vision_lora.training.bench_busy --model $(MODEL)
+	python -m vision_lora.benchmarks.busy --model $(MODEL)
 
 # What the camera costs beside its detector, and whether half an hour at full load changes it: on a quiet machine.
 bench-camera:

@@ -1,6 +1,6 @@
 """What is left of a training's rate beside other work, in turn with its rate alone.
 
-`python -m vision_lora.training.bench_busy --busy 1 --json busy.json`
+`python -m vision_lora.benchmarks.busy --busy 1 --json busy.json`
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def run(config: BusyBenchConfig, console: Console) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; gives the exit code."""
-    return run_verb(BusyBenchConfig, "training.bench_busy", run, argv)
+    return run_verb(BusyBenchConfig, "benchmarks.busy", run, argv)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class Terminal:
     def __init__(self, console: Console, epochs: int) -> None:
         self.console = console
         self.epochs = epochs
+        self.loading = 0.0  # share of the epoch's time that is spent waiting for pictures
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}", markup=False),
             BarColumn(),
@@ -51,6 +52,7 @@ class Terminal:
         self.progress.start()
 
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
+        self.loading = row["loading"]
         self.progress.update(
             self.task,
             total=self.epochs * steps,
@@ -61,9 +63,10 @@ class Terminal:
         )
 
     def validated(self, row: Mapping[str, float], *, best: bool) -> None:
+        limit = " (loading is the limit: --workers)" if self.loading > 0.5 else ""
         self.console.print(
             f"epoch {int(row['epoch']):3d}  {_losses(row)}  val mAP50-95 {row['map50_95']:.4f}  "
-            f"mAP50 {row['map50']:.4f}  {row['images_per_second']:.1f} images/s{'  best' if best else ''}"
+            f"mAP50 {row['map50']:.4f}  {row['images_per_second']:.1f} images/s{limit}{'  best' if best else ''}"
         )
 
 

@@ -97,8 +97,8 @@ def test_random_draws_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.
     """A loss that draws random numbers, as denoising and dropout do, and worker processes, which need seeds."""
     forward = fit.Step.forward
 
-    def noisy(self: fit.Step, *args: object) -> dict[str, torch.Tensor]:
-        losses = forward(self, *args)  # type: ignore[arg-type]
+    def noisy(self: fit.Step, *args: object, **options: bool) -> dict[str, torch.Tensor]:
+        losses = forward(self, *args, **options)  # type: ignore[arg-type]
         return {name: loss * torch.rand(()) for name, loss in losses.items()}
 
     monkeypatch.setattr(fit.Step, "forward", noisy)
@@ -275,6 +275,7 @@ def test_a_fingerprint_knows_order_and_ignored_regions(tmp_path: Path) -> None:
     from vision_lora.datasets.open import open_dataset
 
     samples = open_dataset(tiny.data(tmp_path)).splits["train"]
-    ignored = [tiny.replace(samples[0], ignored=samples[0].boxes), *samples[1:]]
+    regions = {"ignored": samples[0].boxes, "ignored_classes": samples[0].classes}
+    ignored = [tiny.replace(samples[0], **regions), *samples[1:]]
     assert len({fingerprint(some) for some in (samples, samples[::-1], samples[1:], ignored)}) == 4
     assert fingerprint(samples) == fingerprint(list(samples))

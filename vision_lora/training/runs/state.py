@@ -111,7 +111,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
             repr(sample.window).encode(),
         ):
             whole.update(len(part).to_bytes(8, "little") + part)
-        for array in (sample.boxes, sample.classes, sample.ignored):
+        for array in (sample.boxes, sample.classes, sample.ignored, sample.ignored_classes):
             whole.update(array.tobytes())
     return whole.hexdigest()[:12]
 

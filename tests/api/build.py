@@ -11,7 +11,7 @@ from PIL import Image
 
 from vision_lora.adapters.file import save_adapter
 from vision_lora.datasets.leaves import dead_leaves
-from vision_lora.detectors.base import Detector
+from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter
 
 SIDE = 64  # pixels, of the square that the adapter was made for
@@ -33,7 +33,7 @@ def folder(path: Path, count: int = 3) -> Path:
 
 def adapter(path: Path) -> Path:
     """An adapter for the starter, with numbers as if it had learned something."""
-    made = new_adapter(Detector.load("starter"), ["scratch", "dent"], imgsz=SIDE)
+    made = new_adapter(load_base("starter"), ["scratch", "dent"], imgsz=SIDE)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for rows in made.class_rows.values():

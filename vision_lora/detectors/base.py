@@ -98,6 +98,7 @@ class Detector(ABC):
         Raises:
             CheckpointError: missing, broken or unsafe file, or no network that the family supports.
         """
+        raise TypeError(f"{cls.__name__} is no family: load_base({name!r}) finds the one that knows this base")
 
     @classmethod
     @abstractmethod

@@ -1,1 +1,0 @@
-"""Batches: samples opened, kept, augmented, mixed and stacked for training and evaluation."""

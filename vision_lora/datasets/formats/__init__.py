@@ -1,1 +1,0 @@
-"""Formats: one file each, from what stands on a disk to samples."""

@@ -1,1 +1,0 @@
-"""Losses of families, where the library's own cannot be taken as they are."""

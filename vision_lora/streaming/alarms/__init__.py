@@ -1,1 +1,0 @@
-"""Alarms: from boxes in single pictures to one alarm a defect."""

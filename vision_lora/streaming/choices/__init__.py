@@ -1,1 +1,0 @@
-"""Choices: what each source is watched with, and the adapters that it may be."""

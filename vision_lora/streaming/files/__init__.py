@@ -1,1 +1,0 @@
-"""Files: detection in pictures and videos that are there already, and its results."""

@@ -1,1 +1,0 @@
-"""Records: what is left on disk of what was seen."""

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service as Driver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.streaming.build import MjpegServer, Running, adapter_files, draw_squares, free_port, running, wait_until
 from vision_lora.streaming.web.server import Page
@@ -146,32 +148,47 @@ def test_switching_adapters_changes_the_boxes(page: webdriver.Chrome) -> None:
     wait_until(lambda: boxes(page) == {"square", "scratch"}, 10, "boxes of the first adapter")
 
 
+def focused(page: webdriver.Chrome) -> tuple[str, str, str | None]:
+    """Name, outline and type of what the keyboard is at; the page may be drawing it anew."""
+
+    def look(page: webdriver.Chrome) -> tuple[str, str, str | None]:
+        active = page.switch_to.active_element
+        name = active.get_attribute("name") or active.tag_name
+        return name, active.value_of_css_property("outline-style"), active.get_attribute("type")
+
+    return WebDriverWait(page, 5, 0.05, [StaleElementReferenceException]).until(look)
+
+
+def press(page: webdriver.Chrome, key: str) -> None:
+    """A key, to whatever the keyboard is at."""
+    ActionChains(page).send_keys(key).perform()
+
+
 def test_by_keyboard_alone(page: webdriver.Chrome, at_work: Running) -> None:
     """Tab from the top of the page to every control of a camera; arrows change it."""
     page.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
     assert page.switch_to.active_element.text == "To the cameras"
     reached = []
     for _ in range(8):
-        page.switch_to.active_element.send_keys(Keys.TAB)
-        active = page.switch_to.active_element
-        reached.append(active.get_attribute("name") or active.tag_name)
-        outline = active.value_of_css_property("outline-style")
-        if active.get_attribute("type") != "radio":
+        press(page, Keys.TAB)
+        name, outline, kind = focused(page)
+        reached.append(name)
+        if kind != "radio":
             assert outline == "solid", "where one is has to be seen"
         if reached[-1] == "mode":
-            active.send_keys(Keys.ARROW_LEFT)  # both -> general
+            press(page, Keys.ARROW_LEFT)  # both -> general
             wait_until(lambda: boxes(page) == {"square"}, 10, "general alone")
-            page.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+            press(page, Keys.ARROW_RIGHT)
             wait_until(lambda: boxes(page) == {"square", "scratch"}, 10, "both again")
         if reached[-1] == "confidence":
-            active.send_keys(Keys.ARROW_RIGHT)
+            press(page, Keys.ARROW_RIGHT)
             wait_until(lambda: at_work.service.detecting.choices["press-line-3"].confidence == 0.3, 10)
-            page.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+            press(page, Keys.ARROW_LEFT)
             wait_until(lambda: at_work.service.detecting.choices["press-line-3"].confidence == 0.25, 10)
         if reached[-1] == "summary":
             break
     assert reached == ["adapter", "mode", "confidence", "summary"]
-    page.switch_to.active_element.send_keys(Keys.ENTER)
+    press(page, Keys.ENTER)
     field = page.find_element(By.CSS_SELECTOR, LINE + " [data-class=dent]")
     field.send_keys("0.6", Keys.TAB)
     wait_until(lambda: at_work.service.detecting.choices["press-line-3"].thresholds == {"dent": 0.6}, 10)

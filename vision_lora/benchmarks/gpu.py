@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from vision_lora.benchmarks.probe import noise_batch
-from vision_lora.benchmarks.steps import CLASSES, NARROWER, Way, adapted, full, peft_installed, peft_lora, training_step
+from vision_lora.benchmarks.steps import (
+    CLASSES,
+    NARROWER,
+    Way,
+    adapted,
+    full,
+    in_turn,
+    peft_installed,
+    peft_lora,
+    training_step,
+)
 from vision_lora.detectors.base import Detector
 
 WARM_UPS = 3
@@ -82,7 +91,7 @@ def gpu_rows(
         torch.cuda.synchronize(device)
         memory[method, way] = (torch.cuda.max_memory_allocated(device) - rest) / 2**20 / batch
         steps[method, way] = step
-    seconds = _in_turn(steps, repeats, device)
+    seconds = in_turn(steps, repeats, lambda: torch.cuda.synchronize(device))
     return [
         GpuRow(
             method,
@@ -118,21 +127,6 @@ def _rest(device: str) -> int:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device)
-
-
-def _in_turn(
-    steps: Mapping[tuple[str, Way], Callable[[], Tensor]], repeats: int, device: str
-) -> dict[tuple[str, Way], list[float]]:
-    """Seconds of each step in each turn, the device's own work included."""
-    seconds: dict[tuple[str, Way], list[float]] = {key: [] for key in steps}
-    for turn in range(repeats):
-        for key in list(steps)[:: 1 if turn % 2 == 0 else -1]:
-            torch.cuda.synchronize(device)
-            started = time.perf_counter()
-            steps[key]()
-            torch.cuda.synchronize(device)
-            seconds[key].append(time.perf_counter() - started)
-    return seconds
 
 
 def _ratio(times: list[float], reference: list[float]) -> float:

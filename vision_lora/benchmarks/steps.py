@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from vision_lora.training.graphs import Backward, Eager, Graphed
 from vision_lora.training.objective import Task
 
 Way = Literal["plain", "flat", "graph"]
+Key = TypeVar("Key")
 
 CLASSES = 6
 NARROWER: tuple[Placement, ...] = ("deep", "neck", "head")  # than `all`
@@ -91,7 +92,7 @@ def training_rows(
         steps[method] = training_step(detector, learned, images, targets, dtype, way="flat")
         steps[method]()  # warm-up, and the optimizer's state
         saved[method] = saved_mib(detector, learned, images, targets, dtype) / batch
-    seconds = _in_turn(steps, repeats)
+    seconds = in_turn(steps, repeats)
     return _rows(seconds, saved, dtype, imgsz, batch)
 
 
@@ -111,7 +112,7 @@ def inference_rows(model: str, *, imgsz: int, batch: int, rank: int, repeats: in
     }
     for step in steps.values():
         step()
-    return _rows(_in_turn(steps, repeats), dict.fromkeys(steps, 0.0), "fp32", imgsz, batch)
+    return _rows(in_turn(steps, repeats), dict.fromkeys(steps, 0.0), "fp32", imgsz, batch)
 
 
 def switch_rows(model: str, *, imgsz: int, rank: int, repeats: int, seed: int = 0) -> list[Row]:
@@ -134,7 +135,7 @@ def switch_rows(model: str, *, imgsz: int, rank: int, repeats: int, seed: int = 
         steps = {"switch adapters": switch, "load a file and switch": load}
         for step in steps.values():
             step()
-        return _rows(_in_turn(steps, repeats), dict.fromkeys(steps, 0.0), "fp32", imgsz, 1)
+        return _rows(in_turn(steps, repeats), dict.fromkeys(steps, 0.0), "fp32", imgsz, 1)
 
 
 def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[Detector, nn.Module]]]:
@@ -247,16 +248,25 @@ def training_step(
     return step
 
 
-def _in_turn(steps: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def in_turn(
+    steps: Mapping[Key, Callable[[], object]], repeats: int, wait: Callable[[], object] = lambda: None
+) -> dict[Key, list[float]]:
     """Seconds of each method in each turn: one after the other, so that all see the same moods of the machine.
 
     Every second turn runs backwards, so that no method always comes after the same one.
+
+    Args:
+        steps: what is measured.
+        repeats: turns.
+        wait: for what a step has left to a device.
     """
-    seconds: dict[str, list[float]] = {method: [] for method in steps}
+    seconds: dict[Key, list[float]] = {method: [] for method in steps}
     for turn in range(repeats):
         for method in list(steps)[:: 1 if turn % 2 == 0 else -1]:
+            wait()
             started = time.perf_counter()
             steps[method]()
+            wait()
             seconds[method].append(time.perf_counter() - started)
     return seconds
 

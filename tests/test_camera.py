@@ -31,9 +31,9 @@ from tests.streaming.build import (
 )
 from vision_lora.adapters.file import save_adapter
 from vision_lora.camera import main
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
-from vision_lora.streaming.events import read_events
+from vision_lora.streaming.records.events import read_events
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--model", "yolov8n.yaml", "--imgsz", "64"]  # random weights: it finds nothing, quickly

@@ -20,7 +20,7 @@ from vision_lora.adapters.deltas import LowRank, ScaleShift
 from vision_lora.adapters.file import save_adapter
 from vision_lora.detectors import export as room
 from vision_lora.detectors.export import check_export, export
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.readout import Found, Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import ConfigError

@@ -21,12 +21,12 @@ from tests.runs import options
 from vision_lora.adapters.adapter import fingerprint
 from vision_lora.adapters.file import load_adapter
 from vision_lora.compare import main as compare
-from vision_lora.datasets.demo import write as demo
 from vision_lora.detectors.load import load_base
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.evaluate import main as evaluate
 from vision_lora.placement import placement_for
 from vision_lora.predict import main as predict
+from vision_lora.rendering import write as demo
 from vision_lora.train import Terminal
 from vision_lora.train import main as train
 

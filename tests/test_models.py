@@ -8,7 +8,7 @@ from vision_lora.adapters.plan import Plan
 from vision_lora.detectors import load
 from vision_lora.detectors.base import Detector, Model
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.making import plan_adapter
+from vision_lora.detectors.new_adapter import plan_adapter
 from vision_lora.models import main
 
 

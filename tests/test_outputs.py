@@ -208,7 +208,7 @@ def test_no_verb_writes_over_what_it_reads(
         ("imread", set()),
         ("imencode", {"images.py"}),
         ("VideoWriter", {"videos.py"}),
-        ("VideoCapture", {"videos.py", "streaming/feed.py"}),
+        ("VideoCapture", {"videos.py", "streaming/sources/feed.py"}),
     ],
 )
 def test_pictures_and_videos_have_one_writer_each(call: str, files: set[str]) -> None:

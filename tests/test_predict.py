@@ -20,9 +20,9 @@ from vision_lora.detections import Detections
 from vision_lora.errors import ConfigError, OutputError
 from vision_lora.options import Options
 from vision_lora.predict import main
-from vision_lora.streaming.results import CocoResults, legend_file
-from vision_lora.streaming.sinks import AnnotatedFolder
-from vision_lora.streaming.source import Frame
+from vision_lora.streaming.files.results import CocoResults, legend_file
+from vision_lora.streaming.files.sinks import AnnotatedFolder
+from vision_lora.streaming.sources.source import Frame
 
 
 def predict(source: str | Path, out: Path, *words: object) -> int:

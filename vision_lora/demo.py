@@ -16,8 +16,8 @@ from vision_lora.config import DemoConfig
 def run(config: DemoConfig, console: Console) -> None:
     """Make what is not there yet, and say how to go on."""
     from vision_lora.datasets import open_dataset  # late: the readers take a second, --help should not
-    from vision_lora.datasets.demo.video import write_video
-    from vision_lora.datasets.demo.write import is_there, write_pictures
+    from vision_lora.rendering.video import write_video
+    from vision_lora.rendering.write import is_there, write_pictures
 
     folder = Path(config.out)
     file, video = folder / "defects.yaml", folder / "conveyor.mp4"

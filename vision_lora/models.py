@@ -10,7 +10,7 @@ from rich.console import Console
 
 from vision_lora.cli import run_verb
 from vision_lora.config import ModelsConfig
-from vision_lora.detectors.making import plan_adapter
+from vision_lora.detectors.new_adapter import plan_adapter
 
 if TYPE_CHECKING:
     from vision_lora.adapters.plan import Plan

@@ -7,7 +7,7 @@ from typing import Literal
 Placement = Literal["all", "deep", "neck", "head"]
 PLACEMENTS: dict[Placement, tuple[str, ...]] = {
     "all": ("backbone", "neck", "head"),
-    "deep": ("backbone", "neck", "head"),  # but for the early layers, see `vision_lora.detectors.survey`
+    "deep": ("backbone", "neck", "head"),  # but for the early layers, see `vision_lora.detectors.network.survey`
     "neck": ("neck", "head"),
     "head": ("head",),
 }

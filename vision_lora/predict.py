@@ -17,8 +17,8 @@ from vision_lora.errors import OutputError
 
 if TYPE_CHECKING:
     from vision_lora.detectors.base import Detector
-    from vision_lora.streaming.results import CocoResults
-    from vision_lora.streaming.source import FileSource
+    from vision_lora.streaming.files.results import CocoResults
+    from vision_lora.streaming.sources.source import FileSource
 
 
 def run(config: PredictConfig, console: Console) -> None:
@@ -26,8 +26,8 @@ def run(config: PredictConfig, console: Console) -> None:
     from vision_lora.cores import Threads
     from vision_lora.detectors.load import load_detector
     from vision_lora.outputs import check_file, earlier_results, results_folder
-    from vision_lora.streaming.results import CocoResults, legend_file
-    from vision_lora.streaming.source import open_files
+    from vision_lora.streaming.files.results import CocoResults, legend_file
+    from vision_lora.streaming.sources.source import open_files
 
     source = open_files(config.source, results=earlier_results(config.out))
     inputs = (config.source, config.model, config.adapter, *source.files)
@@ -62,8 +62,8 @@ def _detect(
 ) -> None:
     """Go through the pictures, collect results, write copies, and print what was found."""
     from vision_lora.detectors.readout import Readout
-    from vision_lora.streaming.predict import detect_frames
-    from vision_lora.streaming.sinks import AnnotatedFolder
+    from vision_lora.streaming.files.detect import detect_frames
+    from vision_lora.streaming.files.sinks import AnnotatedFolder
 
     counts, at_limit = Counter[str](), 0
     with closing(AnnotatedFolder(out, source)) as sink:

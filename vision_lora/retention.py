@@ -14,7 +14,7 @@ from vision_lora.config import RetentionConfig
 
 def run(config: RetentionConfig, console: Console) -> None:
     """Measure, print, and leave a table, JSON and a sheet of lost objects for each detector."""
-    from vision_lora.datasets.loader import eval_loader
+    from vision_lora.datasets.batches.loader import eval_loader
     from vision_lora.datasets.open import open_dataset
     from vision_lora.detectors.load import load_detector
     from vision_lora.errors import DataError

@@ -12,7 +12,7 @@ from PIL import Image
 from vision_lora.adapters.file import save_adapter
 from vision_lora.datasets.leaves import dead_leaves
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 
 SIDE = 64  # pixels, of the square that the adapter was made for
 

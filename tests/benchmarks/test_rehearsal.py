@@ -16,8 +16,8 @@ from vision_lora.benchmarks.playback import main as playback
 from vision_lora.benchmarks.rehearsal import live_feed
 from vision_lora.benchmarks.soak import main as soak
 from vision_lora.errors import ConfigError
-from vision_lora.streaming.address import read_address
-from vision_lora.streaming.feed import open_feed
+from vision_lora.streaming.sources.address import read_address
+from vision_lora.streaming.sources.feed import open_feed
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 from tests.datasets.build import picture
 from vision_lora.datasets import open_dataset
 from vision_lora.datasets.balance import Balance
-from vision_lora.datasets.check import check_dataset
-from vision_lora.datasets.fix import write_fixed
+from vision_lora.datasets.checking.check import check_dataset
+from vision_lora.datasets.checking.fix import write_fixed
 
 NAMES = ("scratch", "dent")
 SPLITS = ("train", "val")

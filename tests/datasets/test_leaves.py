@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vision_lora.datasets.augment import load_recipe
+from vision_lora.datasets.batches.augment import load_recipe
+from vision_lora.datasets.batches.loader import train_loader
 from vision_lora.datasets.leaves import leaves
-from vision_lora.datasets.loader import train_loader
 
 
 def test_same_seed_same_pictures() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.datasets.build import annotation, coco, picture, voc, voc_object, write_voc, yolo
 from vision_lora.datasets import Dataset, open_dataset
-from vision_lora.datasets.labels import label_path
-from vision_lora.datasets.masks import mask_box
+from vision_lora.datasets.formats.labels import label_path
+from vision_lora.datasets.formats.masks import mask_box
 from vision_lora.errors import DataError
 
 PUBLIC = {"neu-det": (1260, 2935), "deeppcb": (850, 5862), "coco128": (128, 929)}

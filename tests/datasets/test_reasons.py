@@ -12,8 +12,8 @@ import pytest
 
 from tests.datasets.build import annotation, coco, picture, voc, voc_object, yolo
 from vision_lora import check
-from vision_lora.datasets.augment import load_recipe
-from vision_lora.datasets.loader import train_loader
+from vision_lora.datasets.batches.augment import load_recipe
+from vision_lora.datasets.batches.loader import train_loader
 from vision_lora.datasets.open import open_dataset, open_pictures
 from vision_lora.datasets.sample import Problems, Sample, as_boxes
 from vision_lora.datasets.split import split_dataset

@@ -26,10 +26,10 @@ from typing import Any
 import torch
 
 import vision_lora.detectors  # noqa: F401 - imports Ultralytics as this package wants it
-from vision_lora.detectors.layer_list import LAYERS
+from vision_lora.detectors.checkpoints.layer_list import LAYERS
+from vision_lora.detectors.checkpoints.revive import ALLOWED
+from vision_lora.detectors.checkpoints.torch_file import MAGIC, VERSION
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.revive import ALLOWED
-from vision_lora.detectors.torch_file import MAGIC, VERSION
 from vision_lora.errors import CheckpointError
 
 # isort: split

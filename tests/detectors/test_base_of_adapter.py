@@ -18,7 +18,7 @@ from tests.detectors.fuzz_checkpoints import TINY
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import save_adapter
 from vision_lora.detectors.load import load_base, load_detector
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.errors import CheckpointError, WrongBaseError
 
 # isort: split
@@ -35,7 +35,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         asked.append(str(what or more))
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr("vision_lora.detectors.weights.attempt_download_asset", offline)
+    monkeypatch.setattr("vision_lora.detectors.checkpoints.weights.attempt_download_asset", offline)
     monkeypatch.setattr("socket.socket.connect", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))

@@ -24,10 +24,10 @@ from torch import nn
 
 from tests.detectors.build import RTDETR
 from tests.detectors.fuzz_checkpoints import TINY, archive, text, tiny
-from vision_lora.detectors import weights
-from vision_lora.detectors.layer_list import LAYERS
+from vision_lora.detectors.checkpoints import weights
+from vision_lora.detectors.checkpoints.layer_list import LAYERS
+from vision_lora.detectors.checkpoints.starter import read_starter, write_starter
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.starter import read_starter, write_starter
 from vision_lora.errors import CheckpointError
 
 # isort: split

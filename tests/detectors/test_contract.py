@@ -21,7 +21,7 @@ from vision_lora.adapters.layers import Adapted
 from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.making import new_adapter, plan_adapter
+from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE
 
 CHECKPOINTS = ("yolov8n.pt", "yolo11n.pt", "yolo26n.pt")

@@ -20,7 +20,7 @@ from vision_lora.detections import Mode
 from vision_lora.detectors.export import export
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.making import grow_adapter, new_adapter
+from vision_lora.detectors.new_adapter import grow_adapter, new_adapter
 from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import CheckpointError

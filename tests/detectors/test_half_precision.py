@@ -9,7 +9,7 @@ import torch
 
 from tests.detectors.build import NAMES, as_trained, make, pictures
 from vision_lora.detectors.base import Detector
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 
 # isort: split

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vision_lora.adapters.file import load_adapter, save_adapter
-from vision_lora.detectors.making import grow_adapter, new_adapter
+from vision_lora.detectors.new_adapter import grow_adapter, new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import ClassClashError
 

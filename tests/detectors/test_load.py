@@ -15,7 +15,7 @@ from ultralytics.nn.tasks import DetectionModel
 from tests.detectors.build import RTDETR, rtdetr
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base, supported
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.rtdetr import RtdetrDetector
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import CheckpointError

@@ -11,7 +11,7 @@ import torch
 
 from tests.detectors.build import as_trained
 from tests.runs import options
-from vision_lora.datasets.loader import eval_loader
+from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.base import Detector

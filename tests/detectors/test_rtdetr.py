@@ -16,7 +16,7 @@ from ultralytics.nn.tasks import RTDETRDetectionModel
 from tests.detectors.build import CLASSES, NAMES, RTDETR, as_trained, pictures, rtdetr
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.making import new_adapter, plan_adapter
+from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE
 from vision_lora.detectors.rtdetr import RtdetrDetector
 

@@ -17,7 +17,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from tests.detectors.build import CLASSES, NAMES, TORCHVISION, _torchvision, as_trained, pictures, torchvision
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.torchvision import TorchvisionDetector, build, builders
 from vision_lora.errors import CheckpointError, ConfigError

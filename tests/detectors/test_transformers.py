@@ -25,7 +25,7 @@ from tests.detectors.build import (
 )
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.making import new_adapter, plan_adapter
+from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.transformers import TransformersDetector
 from vision_lora.errors import CheckpointError, ConfigError, TrainingError

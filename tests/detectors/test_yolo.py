@@ -15,12 +15,12 @@ from vision_lora.adapters.adapter import fingerprint
 from vision_lora.adapters.deltas import VARIANTS
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.layers import Adapted
-from vision_lora.datasets.loader import eval_loader
+from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors import yolo
-from vision_lora.detectors.fold import fold_batchnorm
 from vision_lora.detectors.full import replace_classes, unfreeze
-from vision_lora.detectors.making import new_adapter, plan_adapter
+from vision_lora.detectors.network.fold import fold_batchnorm
+from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import AdapterError, CheckpointError, ConfigError
@@ -288,7 +288,7 @@ def test_an_official_name_that_cannot_be_downloaded_asks_for_a_path(
         raise ConnectionError("no route\nto host")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vision_lora.detectors.weights.attempt_download_asset", offline)
+    monkeypatch.setattr("vision_lora.detectors.checkpoints.weights.attempt_download_asset", offline)
     with pytest.raises(CheckpointError, match=r"download failed \(no route to host\).*--model /path/to/yolo11x\.pt"):
         YoloDetector.load("yolo11x.pt")
 

@@ -15,8 +15,8 @@ from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import DataError
 from vision_lora.evaluation.measure import measure_tiled
 from vision_lora.images import read_image
-from vision_lora.streaming.predict import detect_frames
-from vision_lora.streaming.source import Frame
+from vision_lora.streaming.files.detect import detect_frames
+from vision_lora.streaming.sources.source import Frame
 
 
 def test_parts_of_two_tiles_are_told_once_in_pixels_of_the_picture() -> None:

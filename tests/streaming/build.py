@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import save_adapter
 from vision_lora.detections import Detections
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError

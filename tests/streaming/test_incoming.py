@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vision_lora.errors import ConfigError
-from vision_lora.streaming.choice import Choice
+from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.incoming import read_change
 
 CHOICE = Choice(None, "both", 0.25)

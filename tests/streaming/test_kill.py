@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from tests.streaming.build import SquareFinder, running, write_video
-from vision_lora.streaming.events import read_events
+from vision_lora.streaming.records.events import read_events
 
 ROOT = Path(__file__).parents[2]
 

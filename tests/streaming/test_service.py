@@ -29,7 +29,7 @@ from tests.streaming.build import (
     write_video,
 )
 from vision_lora.errors import AdapterError, ConfigError, DataError, VisionLoraError, WrongBaseError
-from vision_lora.streaming.events import read_events
+from vision_lora.streaming.records.events import read_events
 from vision_lora.streaming.web.app import describe
 
 

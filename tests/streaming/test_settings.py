@@ -9,7 +9,7 @@ import pytest
 
 from vision_lora.cli import parse
 from vision_lora.errors import ConfigError
-from vision_lora.streaming.choice import Choice
+from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.settings import SourceSettings, read_sources
 

@@ -11,7 +11,7 @@ import torch
 
 from tests.runs import options
 from vision_lora.adapters.file import load_adapter
-from vision_lora.datasets.loader import eval_loader
+from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_pictures
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.train import main as train

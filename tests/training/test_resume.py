@@ -13,8 +13,9 @@ import torch
 from tests.datasets.build import picture
 from tests.training import tiny
 from vision_lora.errors import ConfigError, TrainingError
-from vision_lora.training import fit, session
-from vision_lora.training.state import STATE, State, fingerprint
+from vision_lora.training import session
+from vision_lora.training.loop import fit
+from vision_lora.training.runs.state import STATE, State, fingerprint
 
 
 @pytest.fixture(autouse=True, scope="module")

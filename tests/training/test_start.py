@@ -14,11 +14,11 @@ from tests.runs import options
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.deltas import LowRank
 from vision_lora.adapters.file import load_adapter
-from vision_lora.datasets.batch import Batch
+from vision_lora.datasets.batches.batch import Batch
+from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.leaves import leaves
-from vision_lora.datasets.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
-from vision_lora.detectors.making import new_adapter
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.train import main as train
 from vision_lora.training.start import start_quietly

@@ -18,7 +18,7 @@ from vision_lora.detectors.load import load_detector
 from vision_lora.detectors.readout import Readout
 from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.split import measure_split, open_split
-from vision_lora.streaming.predict import detect_frames
+from vision_lora.streaming.files.detect import detect_frames
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.images import decode
-from vision_lora.streaming.source import FileSource, open_files
+from vision_lora.streaming.sources.source import FileSource, open_files
 
 Order = Literal["rgb", "bgr"]
 Picture = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image

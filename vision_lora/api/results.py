@@ -20,9 +20,9 @@ from vision_lora.detections import Detections, Source
 from vision_lora.drawing import draw_detections, grid
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.outputs import results_folder
-from vision_lora.streaming.results import CocoResults
-from vision_lora.streaming.sinks import AnnotatedFolder
-from vision_lora.streaming.source import FileSource, Frame
+from vision_lora.streaming.files.results import CocoResults
+from vision_lora.streaming.files.sinks import AnnotatedFolder
+from vision_lora.streaming.sources.source import FileSource, Frame
 from vision_lora.videos import Video
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from vision_lora.config import TrainConfig
 from vision_lora.datasets.sample import Dataset
 from vision_lora.evaluation.coco_map import ClassResult, MapResult
 from vision_lora.training import session
-from vision_lora.training.fit import Silent
+from vision_lora.training.loop.fit import Silent
 
 OnEpoch = Callable[[Mapping[str, float]], object]
 Given = TypeVar("Given")

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from vision_lora.cli import run_verb
 from vision_lora.config import BASE
-from vision_lora.datasets.demo.write import ensure_demo
 from vision_lora.options import demand, option
 from vision_lora.outputs import check_file, write_json
+from vision_lora.rendering.write import ensure_demo
 
 
 @dataclass(frozen=True)

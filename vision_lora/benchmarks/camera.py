@@ -27,7 +27,7 @@ from vision_lora.detectors.readout import Readout
 from vision_lora.options import demand, option
 from vision_lora.outputs import check_file, write_json
 from vision_lora.streaming.options import CameraConfig
-from vision_lora.streaming.source import open_files
+from vision_lora.streaming.sources.source import open_files
 
 SOURCE = "line"
 

@@ -25,8 +25,8 @@ from rich.table import Table
 
 from vision_lora.benchmarks.steps import adapted, training_step
 from vision_lora.cli import run_verb
-from vision_lora.datasets.augment import load_recipe
-from vision_lora.datasets.loader import train_loader
+from vision_lora.datasets.batches.augment import load_recipe
+from vision_lora.datasets.batches.loader import train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError

@@ -18,7 +18,7 @@ from vision_lora.cli import run_verb
 from vision_lora.errors import ConfigError
 from vision_lora.images import encode_picture
 from vision_lora.options import demand, option
-from vision_lora.streaming.source import open_files
+from vision_lora.streaming.sources.source import open_files
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from vision_lora.datasets.demo.video import write_video
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.errors import VisionLoraError
+from vision_lora.rendering.video import write_video
 from vision_lora.signals import Stop
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.service import Service

@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.benchmarks.probe import noise_batch, saved_mib
-from vision_lora.datasets.batch import Batch
+from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.making import new_adapter, plan_adapter
+from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.devices import make_fabric
 from vision_lora.placement import Placement
-from vision_lora.training.fit import Step
-from vision_lora.training.flat import Flat
-from vision_lora.training.graphs import Backward, Eager, Graphed
-from vision_lora.training.objective import Task
+from vision_lora.training.loop.fit import Step
+from vision_lora.training.loop.flat import Flat
+from vision_lora.training.loop.graphs import Backward, Eager, Graphed
+from vision_lora.training.loop.objective import Task
 
 Way = Literal["plain", "flat", "graph"]
 Key = TypeVar("Key")
@@ -72,7 +72,7 @@ def training_rows(
 ) -> list[Row]:
     """Full fine-tuning (the reference), adapters, and PEFT's LoRA on the same layers where `peft` is installed.
 
-    A step is forward, loss, backward, clipping and AdamW, as `vision_lora.training.fit` does it, on the CPU.
+    A step is forward, loss, backward, clipping and AdamW, as `vision_lora.training.loop.fit` does it, on the CPU.
 
     Args:
         model: base checkpoint.

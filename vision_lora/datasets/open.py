@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_lora.datasets.json_file import note_unlisted, read_json
-from vision_lora.datasets.paths import A_PICTURE, Roots, is_there, not_needed, picture_size, walk
+from vision_lora.datasets.formats.json_file import note_unlisted, read_json
+from vision_lora.datasets.formats.paths import A_PICTURE, Roots, is_there, not_needed, picture_size, walk
+from vision_lora.datasets.formats.voc import find_voc, read_voc
+from vision_lora.datasets.formats.yolo import find_bare, read_bare, read_yaml
 from vision_lora.datasets.sample import Dataset, Problems, Sample
-from vision_lora.datasets.voc import find_voc, read_voc
-from vision_lora.datasets.yolo import find_bare, read_bare, read_yaml
 from vision_lora.errors import DataError
 from vision_lora.images import IMAGE_SUFFIXES
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.datasets.overlap import clusters, find_overlaps, read_squares
+from vision_lora.datasets.checking.overlap import clusters, find_overlaps, read_squares
 from vision_lora.datasets.sample import Dataset, Sample
 from vision_lora.errors import DataError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.datasets.mix import cut_boxes
+from vision_lora.datasets.batches.mix import cut_boxes
 from vision_lora.datasets.sample import Boxes, Classes, Sample, Scores
 from vision_lora.detections import Detections
 from vision_lora.errors import ConfigError

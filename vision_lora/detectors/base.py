@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from vision_lora.adapters.adapter import Adapter, fingerprint
 from vision_lora.adapters.attach import AdapterSet
 from vision_lora.detections import Detections, Mode
+from vision_lora.detectors.network.survey import Survey, survey
+from vision_lora.detectors.network.trunk import Trunk
 from vision_lora.detectors.readout import Found, Readout, join
-from vision_lora.detectors.survey import Survey, survey
-from vision_lora.detectors.trunk import Trunk
 from vision_lora.errors import AdapterError, ConfigError, MismatchError
 from vision_lora.images import letterbox
 from vision_lora.names import legible

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from vision_lora.detectors.base import Detector
-from vision_lora.detectors.rows import replace_rows
+from vision_lora.detectors.network.rows import replace_rows
 from vision_lora.placement import PLACEMENTS
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from vision_lora.adapters.adapter import Card
 from vision_lora.adapters.file import load_adapter
-from vision_lora.detectors import starter, weights
 from vision_lora.detectors.base import Detector, Model
+from vision_lora.detectors.checkpoints import starter, weights
 from vision_lora.detectors.rtdetr import RtdetrDetector
 from vision_lora.detectors.torchvision import TorchvisionDetector
 from vision_lora.detectors.transformers import TransformersDetector

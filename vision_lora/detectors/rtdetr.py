@@ -13,10 +13,10 @@ from ultralytics.nn.modules import RTDETRDecoder
 from ultralytics.nn.tasks import DetectionModel
 
 from vision_lora.detectors.base import Model
-from vision_lora.detectors.precision import full_precision
+from vision_lora.detectors.losses.share import share, summed
+from vision_lora.detectors.network.precision import full_precision
 from vision_lora.detectors.queries import initialise_scores, read_queries
 from vision_lora.detectors.readout import Found, Readout
-from vision_lora.detectors.share import share, summed
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
 
 

@@ -25,13 +25,13 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, nms
 
-from vision_lora.detectors import weights
 from vision_lora.detectors.base import Detector, Model
-from vision_lora.detectors.fold import fold_followed
-from vision_lora.detectors.heads import AnchorClassifier, BoxPredictor
-from vision_lora.detectors.precision import full_precision
+from vision_lora.detectors.checkpoints import weights
+from vision_lora.detectors.losses.share import share
+from vision_lora.detectors.network.fold import fold_followed
+from vision_lora.detectors.network.heads import AnchorClassifier, BoxPredictor
+from vision_lora.detectors.network.precision import full_precision
 from vision_lora.detectors.readout import Found, Readout
-from vision_lora.detectors.share import share
 from vision_lora.errors import CheckpointError, ConfigError, MissingCheckpointError
 from vision_lora.outputs import write_torch
 

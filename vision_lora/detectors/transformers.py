@@ -22,19 +22,19 @@ from torch import distributed as dist
 from torch.nn import functional as F
 
 from vision_lora.detectors.base import Detector, Model
-from vision_lora.detectors.fold import fold_followed
-from vision_lora.detectors.heads import Classifier, Table
-from vision_lora.detectors.precision import full_precision
-from vision_lora.detectors.queries import initialise_scores, read_queries
-from vision_lora.detectors.readout import Found, Readout
-from vision_lora.detectors.share import counting, part, several, share, summed
-from vision_lora.detectors.transformers_layers import (
+from vision_lora.detectors.losses.share import counting, part, several, share, summed
+from vision_lora.detectors.network.fold import fold_followed
+from vision_lora.detectors.network.heads import Classifier, Table
+from vision_lora.detectors.network.precision import full_precision
+from vision_lora.detectors.network.transformers_layers import (
     is_leaf,
     share_tied,
     silent_layer,
     take_apart,
     with_backbone,
 )
+from vision_lora.detectors.queries import initialise_scores, read_queries
+from vision_lora.detectors.readout import Found, Readout
 from vision_lora.errors import CheckpointError, ConfigError, TrainingError, reason
 from vision_lora.images import PAD_VALUE
 

@@ -17,9 +17,9 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.torch_utils import fuse_deconv_and_bn
 
-from vision_lora.detectors import weights
 from vision_lora.detectors.base import Detector
-from vision_lora.detectors.fold import fold_batchnorm
+from vision_lora.detectors.checkpoints import weights
+from vision_lora.detectors.network.fold import fold_batchnorm
 from vision_lora.errors import CheckpointError
 from vision_lora.outputs import write_torch
 

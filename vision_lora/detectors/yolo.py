@@ -16,12 +16,12 @@ from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.nms import non_max_suppression
 
-from vision_lora.detectors import yolo_retain
 from vision_lora.detectors.base import Model
+from vision_lora.detectors.losses import yolo_retain
+from vision_lora.detectors.losses.share import share
+from vision_lora.detectors.losses.yolo_loss import FixedLoss
 from vision_lora.detectors.readout import Found, Readout
-from vision_lora.detectors.share import share
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
-from vision_lora.detectors.yolo_loss import FixedLoss
 
 GENERATIONS = {  # sizes of each, as its official checkpoints are called
     "yolov8": "nsmlx",

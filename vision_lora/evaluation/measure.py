@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vision_lora.datasets.loader import Batches, eval_loader
+from vision_lora.datasets.batches.loader import Batches, eval_loader
 from vision_lora.datasets.sample import Sample
 from vision_lora.datasets.tiles import cut_tiles, join_detections
 from vision_lora.detections import Detections, Mode

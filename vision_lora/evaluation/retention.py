@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.datasets.loader import Batches
+from vision_lora.datasets.batches.loader import Batches
 from vision_lora.datasets.sample import Sample
 from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.base import Detector

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vision_lora.config import EvaluateConfig
-from vision_lora.datasets.loader import eval_loader
+from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Dataset, Sample
 from vision_lora.detections import Mode

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from vision_lora.detections import Detections
 from vision_lora.detectors.readout import Readout
 from vision_lora.errors import VisionLoraError
-from vision_lora.streaming.attached import Attached
-from vision_lora.streaming.choice import Choice
-from vision_lora.streaming.inbox import Inbox, Shot
+from vision_lora.streaming.choices.attached import Attached
+from vision_lora.streaming.choices.choice import Choice
+from vision_lora.streaming.sources.inbox import Inbox, Shot
 from vision_lora.streaming.worker import Worker
 
 BATCH = 8  # pictures at once

@@ -20,28 +20,28 @@ from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
 from vision_lora.names import told
 from vision_lora.signals import Stop
-from vision_lora.streaming.attached import SPARE, Attached
-from vision_lora.streaming.choice import Choice
-from vision_lora.streaming.crops import Crops
-from vision_lora.streaming.disk import BoundedFolder
-from vision_lora.streaming.events import EventLog
-from vision_lora.streaming.feed import check_protocol
-from vision_lora.streaming.inbox import Inbox
+from vision_lora.streaming.alarms.rules import Alarm
+from vision_lora.streaming.alarms.watch import Watch
+from vision_lora.streaming.choices.attached import SPARE, Attached
+from vision_lora.streaming.choices.choice import Choice
+from vision_lora.streaming.choices.shelf import Shelf
+from vision_lora.streaming.choices.state import StateFile
 from vision_lora.streaming.incoming import shown
-from vision_lora.streaming.journal import Journal
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import Detecting, Judging, Result
-from vision_lora.streaming.reader import FileReader, LiveReader, Patience, Reader
-from vision_lora.streaming.rules import Alarm
-from vision_lora.streaming.segments import NAME as SEGMENT_NAME
-from vision_lora.streaming.segments import Recorder, file_stamp
+from vision_lora.streaming.records.crops import Crops
+from vision_lora.streaming.records.disk import BoundedFolder
+from vision_lora.streaming.records.events import EventLog
+from vision_lora.streaming.records.journal import Journal
+from vision_lora.streaming.records.segments import NAME as SEGMENT_NAME
+from vision_lora.streaming.records.segments import Recorder, file_stamp
 from vision_lora.streaming.settings import SourceSettings
-from vision_lora.streaming.shelf import Shelf
-from vision_lora.streaming.source import open_files
-from vision_lora.streaming.state import StateFile
-from vision_lora.streaming.stats import Reading, Stats
+from vision_lora.streaming.sources.feed import check_protocol
+from vision_lora.streaming.sources.inbox import Inbox
+from vision_lora.streaming.sources.reader import FileReader, LiveReader, Patience, Reader
+from vision_lora.streaming.sources.source import open_files
+from vision_lora.streaming.sources.stats import Reading, Stats
 from vision_lora.streaming.view import Sight, View
-from vision_lora.streaming.watch import Watch
 from vision_lora.streaming.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from typing import Any, get_args
 
 from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
-from vision_lora.streaming.address import Address, host, read_address
-from vision_lora.streaming.choice import Choice
+from vision_lora.streaming.alarms.rules import Zone
+from vision_lora.streaming.choices.choice import Choice
+from vision_lora.streaming.choices.shelf import Shelf
 from vision_lora.streaming.options import CameraConfig, SourceConfig
-from vision_lora.streaming.rules import Zone
-from vision_lora.streaming.shelf import Shelf
+from vision_lora.streaming.sources.address import Address, host, read_address
 
 _NAME = re.compile(r"[\w][\w.-]{0,63}")
 

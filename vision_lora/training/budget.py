@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.config import TrainConfig
-from vision_lora.datasets.batch import Batch
+from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError

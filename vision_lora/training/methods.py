@@ -15,7 +15,7 @@ from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.making import grow_adapter, new_adapter, plan_adapter
+from vision_lora.detectors.new_adapter import grow_adapter, new_adapter, plan_adapter
 from vision_lora.errors import ConfigError
 from vision_lora.placement import PLACEMENTS
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vision_lora.config import TrainConfig
-from vision_lora.datasets.augment import load_recipe
+from vision_lora.datasets.batches.augment import load_recipe
+from vision_lora.datasets.batches.loader import TrainLoader, train_loader
 from vision_lora.datasets.leaves import leaves
-from vision_lora.datasets.loader import TrainLoader, train_loader
 from vision_lora.datasets.open import open_pictures
 
 LEAVES = 128  # drawn pictures that stand in where a run has no everyday ones to look at

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vision_lora.datasets.batch import Batch
-from vision_lora.datasets.loader import TrainLoader
+from vision_lora.datasets.batches.batch import Batch
+from vision_lora.datasets.batches.loader import TrainLoader
 from vision_lora.detectors.base import Detector
-from vision_lora.detectors.share import counting
+from vision_lora.detectors.losses.share import counting
 
 # How much the old classes' scores count on the pictures to learn from. Features and boxes have to change there; scores
 # only must not rise where a defect looks like something.

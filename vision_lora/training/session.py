@@ -27,18 +27,18 @@ from vision_lora.detectors.load import load_base
 from vision_lora.devices import make_fabric
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
-from vision_lora.evaluation.report import save_curves, save_prediction_grid
 from vision_lora.outputs import write_json
 from vision_lora.training.checks import check_room
-from vision_lora.training.failures import in_words
-from vision_lora.training.fit import History, Listener, Silent, fit
-from vision_lora.training.folder import RunFolder, resume_command
-from vision_lora.training.graphs import obstacle
 from vision_lora.training.job import Job, open_data, prepare
+from vision_lora.training.loop.fit import History, Listener, Silent, fit
+from vision_lora.training.loop.graphs import obstacle
 from vision_lora.training.methods import Learner
-from vision_lora.training.processes import GRACE, Helpers, Together
+from vision_lora.training.pictures import save_curves, save_prediction_grid
+from vision_lora.training.runs.failures import in_words
+from vision_lora.training.runs.folder import RunFolder, resume_command
+from vision_lora.training.runs.processes import GRACE, Helpers, Together
+from vision_lora.training.runs.state import STATE, State
 from vision_lora.training.start import start_quietly
-from vision_lora.training.state import STATE, State
 
 
 class Audience(Listener, Protocol):

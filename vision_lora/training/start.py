@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.quiet import quiet_start
-from vision_lora.datasets.batch import Batch
+from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detectors.base import Detector
 
 PICTURES = 48  # of either kind that are looked at, at least; or all there are

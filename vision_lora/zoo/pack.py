@@ -28,7 +28,7 @@ class PackConfig:
 
 def run(config: PackConfig, console: Console) -> None:
     """Write the file, and say how large it is."""
-    from vision_lora.detectors import starter, weights  # late: torch takes seconds, --help should not
+    from vision_lora.detectors.checkpoints import starter, weights  # late: torch takes seconds, --help should not
     from vision_lora.outputs import check_file
 
     out = check_file("out", config.out) or starter.FILE

@@ -19,7 +19,7 @@ from vision_lora import leash
 from vision_lora.cli import run_verb
 from vision_lora.comparison.cells.cell import Order, Scored, Trained, read_json
 from vision_lora.config import TrainConfig
-from vision_lora.datasets.loader import eval_loader
+from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.base import Detector

@@ -20,19 +20,19 @@ from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.comparison.trainers.ours import Timed, step_mib
 from vision_lora.config import TrainConfig
 from vision_lora.cores import loader_processes
-from vision_lora.datasets.augment import load_recipe
-from vision_lora.datasets.loader import eval_loader, train_loader
+from vision_lora.datasets.batches.augment import load_recipe
+from vision_lora.datasets.batches.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
-from vision_lora.detectors.making import plan_adapter
+from vision_lora.detectors.new_adapter import plan_adapter
 from vision_lora.devices import make_fabric
 from vision_lora.evaluation.measure import measure
-from vision_lora.training.fit import fit
+from vision_lora.training.loop.fit import fit
+from vision_lora.training.loop.objective import Task
 from vision_lora.training.methods import Learner
-from vision_lora.training.objective import Task
+from vision_lora.training.runs.state import STATE, State, fingerprint
 from vision_lora.training.session import _peak_memory_mib
-from vision_lora.training.state import STATE, State, fingerprint
 
 
 def train_peft(order: Order, folder: Path) -> Trained:

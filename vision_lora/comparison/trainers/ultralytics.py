@@ -21,7 +21,7 @@ from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.config import TrainConfig
 from vision_lora.cores import loader_processes
-from vision_lora.datasets.loader import eval_loader
+from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.load import load_base, load_detector

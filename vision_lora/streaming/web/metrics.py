@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from vision_lora.streaming.service import Service
-from vision_lora.streaming.stats import BUCKETS, Reading
+from vision_lora.streaming.sources.stats import BUCKETS, Reading
 
 
 def exposition(service: Service) -> bytes:

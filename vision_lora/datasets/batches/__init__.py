@@ -1,0 +1,1 @@
+"""Batches: samples opened, kept, augmented, mixed and stacked for training and evaluation."""

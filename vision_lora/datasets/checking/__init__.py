@@ -1,0 +1,1 @@
+"""Checking: what is wrong with a dataset, shown, and mended in a copy."""

@@ -1,0 +1,1 @@
+"""Formats: one file each, from what stands on a disk to samples."""

@@ -1,0 +1,1 @@
+"""Networks of any family: looked at, folded, divided, their class layers taken apart."""

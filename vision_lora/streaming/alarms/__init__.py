@@ -1,0 +1,1 @@
+"""Alarms: from boxes in single pictures to one alarm a defect."""

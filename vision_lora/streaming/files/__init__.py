@@ -1,0 +1,1 @@
+"""Files: detection in pictures and videos that are there already, and its results."""

@@ -1,0 +1,1 @@
+"""Records: what is left on disk of what was seen."""

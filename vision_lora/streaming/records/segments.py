@@ -1,0 +1,181 @@
+"""Annotated video of each source in pieces of a minute, as MP4 that also plays after the power was cut."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from vision_lora.detections import Detections
+from vision_lora.drawing import draw_detections
+from vision_lora.streaming.records.disk import BoundedFolder
+from vision_lora.streaming.sources.inbox import Shot
+from vision_lora.streaming.trouble import Trouble
+from vision_lora.streaming.worker import Worker
+
+SECONDS = 60.0  # of a segment
+WAITING = 8  # pictures that wait to be recorded; the next ones are dropped, and counted
+RETRY = 5.0  # seconds until a source that could not be recorded is tried again
+TICK = 1000  # time stamps a second
+NAME = r"\d{8}T\d{9}Z-[\w.-]+\.mp4"
+CODEC = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+# Each fragment is complete in itself and is written at once: a kill costs the last second at most.
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+CODEC_OPTIONS = (
+    {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "threads": "1"} if CODEC == "libx264" else {}
+)
+
+
+class Recorder(Worker):
+    """Draws, encodes and writes in a thread of its own: a slow disk costs recorded pictures, never detections.
+
+    Args:
+        folder: where segments go, as `TIME-SOURCE.mp4`.
+        dropped: told the source and `recording` for each picture that is not recorded.
+    """
+
+    def __init__(self, folder: BoundedFolder, dropped: Callable[[str, str], None]) -> None:
+        super().__init__("recorder")
+        self._folder = folder
+        self._dropped = dropped
+        self._queue: queue.Queue[tuple[Shot, NDArray[np.uint8], Detections]] = queue.Queue(WAITING)
+        self._stopping = threading.Event()
+        self._open: dict[str, _Segment] = {}
+        self._again: dict[str, float] = {}  # when a source that failed is tried again
+        self._refusals: dict[str, Trouble] = {}
+
+    def record(self, shot: Shot, picture: NDArray[np.uint8], found: Detections) -> None:
+        """Record a picture; one of a live feed only if there is room for it to wait."""
+        if shot.file:
+            self._queue.put((shot, picture, found))
+            return
+        try:
+            self._queue.put_nowait((shot, picture, found))
+        except queue.Full:
+            self._dropped(shot.source, "recording")
+
+    def stop(self) -> None:
+        """Record what waits, finish all segments, end."""
+        self._stopping.set()
+
+    def work(self) -> None:
+        while True:
+            try:
+                shot, picture, found = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                if self._stopping.is_set():
+                    break
+                continue
+            if time.monotonic() < self._again.get(shot.source, 0.0):
+                self._dropped(shot.source, "recording")
+            elif not self._tried(shot.source, partial(self._write, shot, draw_detections(picture, found))):
+                self._dropped(shot.source, "recording")
+                self._again[shot.source] = time.monotonic() + RETRY
+        for source in list(self._open):
+            self._tried(source, partial(self._finish, source))
+
+    def _tried(self, source: str, step: Callable[[], None]) -> bool:
+        """Do something with a source's file; where that fails the file ends, and detection goes on without it."""
+        refusal = self._refusals.setdefault(source, Trouble(f"segments: {source}"))
+        try:
+            step()
+        except (OSError, av.error.FFmpegError) as error:
+            # Never the error's own words alone: what matters is that detection goes on without the recording.
+            refusal.told(f"not recorded ({type(error).__name__}); tried again every {RETRY:g} s")
+            if (segment := self._open.pop(source, None)) is not None:
+                with suppress(OSError, av.error.FFmpegError):
+                    self._end(segment)
+            return False
+        refusal.over()
+        return True
+
+    def _write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
+        segment = self._open.get(shot.source)
+        if segment is not None and not segment.takes(shot, picture):
+            self._finish(shot.source)
+            segment = None
+        if segment is None:
+            segment = self._open[shot.source] = _Segment(self._free(shot), shot, picture)
+        segment.write(shot, picture)
+
+    def _free(self, shot: Shot) -> Path:
+        """A path for a new segment: a clock that was set back must not replace what it showed the first time."""
+        at = shot.at
+        while (path := self._folder.folder / f"{file_stamp(at)}-{shot.source}.mp4").exists():
+            at += 0.001
+        return path
+
+    def _finish(self, source: str) -> None:
+        self._end(self._open.pop(source))
+
+    def _end(self, segment: _Segment) -> None:
+        try:
+            segment.close()
+        finally:
+            if segment.path.stat().st_size:
+                self._folder.added(segment.path)
+            else:
+                segment.path.unlink()  # a full disk: each try would leave one behind
+
+
+class _Segment:
+    """One file. It is written in fragments that are complete in themselves: a kill loses the last second at most."""
+
+    def __init__(self, path: Path, shot: Shot, picture: NDArray[np.uint8]) -> None:
+        self.path = path
+        self._began = shot.clock
+        self._shape = picture.shape
+        self._keyframe_at = float("-inf")
+        self._last = -1
+        self._file = av.open(str(path), "w", format="mp4", options=FRAGMENTS)
+        stream = self._file.add_stream(CODEC, options=CODEC_OPTIONS)
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = (side - side % 2 for side in picture.shape[:2])  # H.264 halves the colours
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, TICK)
+        self._stream = stream
+
+    def takes(self, shot: Shot, picture: NDArray[np.uint8]) -> bool:
+        """Whether a picture still belongs into this file."""
+        return picture.shape == self._shape and 0 <= shot.clock - self._began < SECONDS
+
+    def write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
+        frame = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(picture[: self._stream.height, : self._stream.width]), format="rgb24"
+        )
+        # Time stamps have to grow, also where two pictures came within one tick.
+        self._last = frame.pts = max(self._last + 1, round((shot.clock - self._began) * TICK))
+        frame.time_base = Fraction(1, TICK)
+        if shot.clock - self._keyframe_at >= 1:
+            frame.pict_type = PictureType.I
+            self._keyframe_at = shot.clock
+        self._file.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        try:
+            self._file.mux(self._stream.encode(None))
+        finally:
+            self._file.close()
+
+
+def file_stamp(at: float) -> str:
+    """A moment, seconds since 1970, as part of a file name that sorts by age.
+
+    Examples:
+        >>> file_stamp(1.5)
+        '19700101T000001500Z'
+    """
+    moment = datetime.fromtimestamp(at, timezone.utc)
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z"

@@ -1,0 +1,31 @@
+"""Ends of a run that libraries tell in pages, in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from vision_lora.config import TrainConfig
+from vision_lora.errors import TrainingError
+from vision_lora.training.runs.folder import resume_command
+
+
+def in_words(error: RuntimeError, config: TrainConfig, out: Path | None) -> TrainingError | None:
+    """What a user can do about an error of torch's; None where it is no such error.
+
+    Args:
+        error: what ended the run.
+        config: the run's options.
+        out: the run's folder, once there is one.
+    """
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return TrainingError(
+            f"the device's memory is full with {config.batch} pictures of {config.imgsz or 640} px a step; try --batch "
+            f"{max(1, config.batch // 2)}, or --variant lora-fa, which needs about half as much"
+        )
+    text = " ".join(str(error).split())
+    if not text.startswith("DataLoader"):
+        return None
+    then = "" if out is None else f"; continue with: {resume_command(out)}"
+    return TrainingError(f"the processes that load pictures (--workers {config.workers}) failed: {text[:200]}{then}")

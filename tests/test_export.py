@@ -25,7 +25,7 @@ from vision_lora.detectors.readout import Found, Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import ConfigError
 from vision_lora.export import main
-from vision_lora.images import letterbox, read_image
+from vision_lora.pictures.images import letterbox, read_image
 
 # isort: split
 import ultralytics

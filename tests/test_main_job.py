@@ -24,7 +24,7 @@ from vision_lora.compare import main as compare
 from vision_lora.detectors.load import load_base
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.evaluate import main as evaluate
-from vision_lora.placement import placement_for
+from vision_lora.options.placement import placement_for
 from vision_lora.predict import main as predict
 from vision_lora.rendering import write as demo
 from vision_lora.train import Terminal

@@ -16,9 +16,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tests.build import picture, video
-from vision_lora.detections import Detections
 from vision_lora.errors import ConfigError, OutputError
-from vision_lora.options import Options
+from vision_lora.options.option import Options
+from vision_lora.pictures.detections import Detections
 from vision_lora.predict import main
 from vision_lora.streaming.files.results import CocoResults, legend_file
 from vision_lora.streaming.files.sinks import AnnotatedFolder
@@ -201,7 +201,7 @@ def test_json_that_has_no_place_in_the_end_is_kept_elsewhere(
 
 
 def test_a_nul_in_an_option_is_told() -> None:
-    from vision_lora.config import PredictConfig
+    from vision_lora.options.verbs import PredictConfig
 
     assert issubclass(PredictConfig, Options)
     with pytest.raises(ConfigError, match="--out"):

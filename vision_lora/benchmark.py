@@ -9,14 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vision_lora.cli import run_verb
-from vision_lora.config import BenchmarkConfig
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import BenchmarkConfig
 
 
 def run(config: BenchmarkConfig, console: Console) -> None:
     """Measure, print a table, write JSON where asked."""
-    from vision_lora.devices import pick_device
-    from vision_lora.outputs import check_file, write_json
+    from vision_lora.system.devices import pick_device
+    from vision_lora.system.outputs import check_file, write_json
 
     target = check_file("json", config.json, endings=(".json",))
     on_gpu = pick_device(config.device).type == "cuda"

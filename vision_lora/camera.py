@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from vision_lora.cli import run_verb
 from vision_lora.errors import ConfigError
-from vision_lora.signals import stopped_by_signals as _stopped_by_signals
+from vision_lora.options.command_line import run_verb
 from vision_lora.streaming.options import CameraConfig
+from vision_lora.system.signals import stopped_by_signals as _stopped_by_signals
 
 if TYPE_CHECKING:
     from vision_lora.streaming.service import Service
@@ -31,10 +31,10 @@ def run(config: CameraConfig, console: Console) -> int:
     if missing := [name for name in EXTRA if find_spec(name) is None]:
         raise ConfigError(f"camera needs {', '.join(missing)}: pip install 'vision-lora[camera]'")
     from vision_lora.detectors.load import load_detector
-    from vision_lora.outputs import check_file
     from vision_lora.streaming.service import Service
     from vision_lora.streaming.settings import read_sources
     from vision_lora.streaming.web.server import Page
+    from vision_lora.system.outputs import check_file
 
     sources = read_sources(config)
     outputs = (config.serve, config.events, config.crops, config.segments)

@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vision_lora.cli import run_verb
-from vision_lora.config import CheckConfig
 from vision_lora.datasets import open_dataset
 from vision_lora.datasets.batches.augment import load_recipe
 from vision_lora.datasets.checking.check import Report, check_dataset
 from vision_lora.datasets.checking.fix import write_fixed
 from vision_lora.datasets.checking.preview import preview_sheet, write_preview
 from vision_lora.datasets.checking.report import summary, write_html, write_json
-from vision_lora.outputs import check_file, check_new_folder
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import CheckConfig
+from vision_lora.system.outputs import check_file, check_new_folder
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 

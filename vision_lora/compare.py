@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from vision_lora.cli import run_verb
-from vision_lora.config import CompareConfig
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import CompareConfig
 
 if TYPE_CHECKING:
     from vision_lora.comparison.cells.cell import Cell

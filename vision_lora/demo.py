@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vision_lora.cli import run_verb
-from vision_lora.config import DemoConfig
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import DemoConfig
 
 
 def run(config: DemoConfig, console: Console) -> None:

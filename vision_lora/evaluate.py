@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from vision_lora.cli import run_verb
-from vision_lora.config import EvaluateConfig
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import EvaluateConfig
 
 
 def run(config: EvaluateConfig, console: Console) -> None:
     """Measure and print; write JSON where asked."""
-    from vision_lora.cores import Threads
     from vision_lora.detectors.load import load_detector
     from vision_lora.evaluation.split import measure_split, open_split
-    from vision_lora.outputs import check_file, write_json
+    from vision_lora.system.cores import Threads
+    from vision_lora.system.outputs import check_file, write_json
 
     target = check_file("json", config.json, endings=(".json",), inputs=(config.data, config.model, config.adapter))
     dataset, samples = open_split(config)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from vision_lora.cli import run_verb
-from vision_lora.config import ExportConfig
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import ExportConfig
 
 
 def run(config: ExportConfig, console: Console) -> None:
     """Export, and print what was written and how to feed it."""
     from vision_lora.detectors.export import check_export, export
     from vision_lora.detectors.load import load_detector
-    from vision_lora.outputs import check_file
+    from vision_lora.system.outputs import check_file
 
     check_file("out", config.out, inputs=(config.model, config.adapter))
     out = check_export(config.out, config.format, exist_ok=config.exist_ok)

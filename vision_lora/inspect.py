@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vision_lora.cli import run_verb
-from vision_lora.config import InspectConfig
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import InspectConfig
 
 
 def run(config: InspectConfig, console: Console) -> None:

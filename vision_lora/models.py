@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from vision_lora.cli import run_verb
-from vision_lora.config import ModelsConfig
 from vision_lora.detectors.new_adapter import plan_adapter
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import ModelsConfig
 
 if TYPE_CHECKING:
     from vision_lora.adapters.plan import Plan

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from vision_lora.cli import run_verb
-from vision_lora.config import PredictConfig
 from vision_lora.errors import OutputError
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import PredictConfig
 
 if TYPE_CHECKING:
     from vision_lora.detectors.base import Detector
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 def run(config: PredictConfig, console: Console) -> None:
     """Detect, write, and print what was found."""
-    from vision_lora.cores import Threads
     from vision_lora.detectors.load import load_detector
-    from vision_lora.outputs import check_file, earlier_results, results_folder
     from vision_lora.streaming.files.results import CocoResults, legend_file
     from vision_lora.streaming.sources.source import open_files
+    from vision_lora.system.cores import Threads
+    from vision_lora.system.outputs import check_file, earlier_results, results_folder
 
     source = open_files(config.source, results=earlier_results(config.out))
     inputs = (config.source, config.model, config.adapter, *source.files)

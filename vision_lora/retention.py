@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from vision_lora.cli import run_verb
-from vision_lora.config import RetentionConfig
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import RetentionConfig
 
 
 def run(config: RetentionConfig, console: Console) -> None:
@@ -20,7 +20,7 @@ def run(config: RetentionConfig, console: Console) -> None:
     from vision_lora.errors import DataError
     from vision_lora.evaluation.measure import demand_known
     from vision_lora.evaluation.retention import compare, general_detections, save_lost
-    from vision_lora.outputs import results_folder, write_json
+    from vision_lora.system.outputs import results_folder, write_json
 
     dataset = open_dataset(config.data).sure()
     samples = dataset.splits.get(config.split)

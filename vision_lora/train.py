@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vision_lora.cli import run_verb
-from vision_lora.config import TrainConfig
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import TrainConfig
 
 if TYPE_CHECKING:
     from vision_lora.adapters.plan import Plan

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.adapters import build
-from tests.test_names import SOUND, UNSOUND
+from tests.text.test_names import SOUND, UNSOUND
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.errors import AdapterError

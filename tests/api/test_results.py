@@ -14,8 +14,8 @@ from pycocotools.coco import COCO
 from tests.api.build import adapter, drawn, folder
 from vision_lora import Detector, VisionLoraError
 from vision_lora.api.results import COLUMNS, Results
-from vision_lora.drawing import draw_detections
-from vision_lora.images import read_image
+from vision_lora.pictures.drawing import draw_detections
+from vision_lora.pictures.images import read_image
 
 
 @pytest.fixture(scope="module")

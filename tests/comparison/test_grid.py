@@ -22,11 +22,11 @@ from vision_lora.comparison.cells.process import load_detections, save_detection
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.comparison.grid import plan_grid, run_grid
 from vision_lora.comparison.report.result import command
-from vision_lora.config import CompareConfig
-from vision_lora.detections import Detections
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.outputs import write_json
+from vision_lora.options.verbs import CompareConfig
+from vision_lora.pictures.detections import Detections
+from vision_lora.system.outputs import write_json
 
 SCORES = {0.001: 0.3, 0.002: 0.4, 0.004: 0.2}
 
@@ -276,7 +276,7 @@ def test_detections_are_kept_to_the_bit(tmp_path: Path) -> None:
 
 _PARENT = """
 import subprocess, sys, time
-child = "import time; from vision_lora import leash; leash.hold(); print('up', flush=True); time.sleep(600)"
+child = "import time; from vision_lora.system import parent as leash; leash.hold(); print('up', flush=True); time.sleep(600)"
 process = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, start_new_session=True)
 print(process.pid, flush=True)
 time.sleep(600)

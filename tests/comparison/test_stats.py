@@ -8,7 +8,7 @@ import pytest
 from vision_lora.comparison.matches import match
 from vision_lora.comparison.stats import paired, resampled
 from vision_lora.datasets.sample import Sample
-from vision_lora.detections import Detections
+from vision_lora.pictures.detections import Detections
 
 BOX = np.array([[10, 10, 50, 50]], np.float32)
 

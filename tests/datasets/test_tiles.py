@@ -11,7 +11,7 @@ from tests.datasets.build import picture
 from vision_lora.datasets import Sample
 from vision_lora.datasets.tiles import TileDetections, cut_tiles, join_tiles, tile_windows
 from vision_lora.errors import ConfigError
-from vision_lora.images import read_image
+from vision_lora.pictures.images import read_image
 
 
 def frame(path: Path, boxes: list[list[float]], width: int = 1000, height: int = 600) -> Sample:

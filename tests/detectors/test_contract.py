@@ -18,11 +18,11 @@ from vision_lora.adapters.adapter import Adapter, fingerprint
 from vision_lora.adapters.deltas import NewRows
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.layers import Adapted
-from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
 from vision_lora.detectors.readout import MEASURE
+from vision_lora.pictures.detections import Detections
 
 CHECKPOINTS = ("yolov8n.pt", "yolo11n.pt", "yolo26n.pt")
 

@@ -15,8 +15,6 @@ import torch
 from tests.detectors.build import hugging
 from tests.detectors.fuzz_checkpoints import TINY
 from vision_lora.adapters.file import save_adapter
-from vision_lora.config import ExportFormat
-from vision_lora.detections import Mode
 from vision_lora.detectors.export import export
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base
@@ -25,6 +23,8 @@ from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import CheckpointError
 from vision_lora.export import main
+from vision_lora.options.verbs import ExportFormat
+from vision_lora.pictures.detections import Mode
 
 # isort: split
 import ultralytics

@@ -11,10 +11,10 @@ import torch
 
 from vision_lora.adapters.file import save_adapter
 from vision_lora.datasets.sample import Sample
-from vision_lora.detections import Detections
 from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.evaluation.retention import Lost, compare
+from vision_lora.pictures.detections import Detections
 from vision_lora.retention import main as retention
 
 NAMES = ("cat", "dog")

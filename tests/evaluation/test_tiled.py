@@ -9,12 +9,12 @@ import pytest
 
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.tiles import join_detections
-from vision_lora.detections import Detections
 from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import DataError
 from vision_lora.evaluation.measure import measure_tiled
-from vision_lora.images import read_image
+from vision_lora.pictures.detections import Detections
+from vision_lora.pictures.images import read_image
 from vision_lora.streaming.files.detect import detect_frames
 from vision_lora.streaming.sources.source import Frame
 

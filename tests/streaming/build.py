@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import save_adapter
-from vision_lora.detections import Detections
 from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
-from vision_lora.signals import Stop
+from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import Result
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
+from vision_lora.system.signals import Stop
 
 SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's GStreamer bindings are for it alone
 SERVER = Path(__file__).with_name("rtsp_server.py")

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 from tests.streaming.build import SquareFinder
-from vision_lora.signals import Stop
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.records.journal import Journal
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
+from vision_lora.system.signals import Stop
 
 video, folder, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vision_lora.datasets.sample import Sample
-from vision_lora.detections import Detections
-from vision_lora.drawing import Colour, class_colour
+from vision_lora.pictures.detections import Detections
+from vision_lora.pictures.drawing import Colour, class_colour
 from vision_lora.training.pictures import agreement, choose, iou, save_curves, save_prediction_grid
 
 NAMES = ("crazing", "inclusion", "scratches")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vision_lora.adapters.deltas import Delta, NewRows
 from vision_lora.adapters.plan import Plan, make_delta
 from vision_lora.errors import AdapterError, ClassClashError
-from vision_lora.names import strange, unfit
+from vision_lora.text.names import strange, unfit
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any
 from vision_lora.api.options import make_options
 from vision_lora.api.pictures import Order, Pictures, open_pictures
 from vision_lora.api.results import Results
-from vision_lora.config import EvaluateConfig, PredictConfig, Split, Using
-from vision_lora.detections import Mode
 from vision_lora.detectors import base
 from vision_lora.detectors.load import load_detector
 from vision_lora.detectors.readout import Readout
 from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.split import measure_split, open_split
+from vision_lora.options.verbs import EvaluateConfig, PredictConfig, Split, Using
+from vision_lora.pictures.detections import Mode
 from vision_lora.streaming.files.detect import detect_frames
 
 log = logging.getLogger(__name__)

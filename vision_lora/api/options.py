@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
-from vision_lora.options import demand
+from vision_lora.options.option import demand
 
 Made = TypeVar("Made")
 
@@ -20,14 +20,14 @@ def make_options(kind: type[Made], **given: Any) -> Made:
     """Options of a verb, with each value checked to be of its type; paths become text, NumPy's numbers plain ones.
 
     Args:
-        kind: dataclass of options made with `vision_lora.options.option`.
+        kind: dataclass of options made with `vision_lora.options.option.option`.
         given: what was given, by name.
 
     Raises:
         ConfigError: a value of the wrong type or out of range.
 
     Examples:
-        >>> from vision_lora.config import PredictConfig
+        >>> from vision_lora.options.verbs import PredictConfig
         >>> make_options(PredictConfig, source="a.png", model="starter", confidence=np.float32(0.5)).confidence
         0.5
         >>> make_options(PredictConfig, source="a.png", model="starter", mode="all")

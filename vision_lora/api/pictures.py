@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.images import decode
+from vision_lora.pictures.images import decode
 from vision_lora.streaming.sources.source import FileSource, open_files
 
 Order = Literal["rgb", "bgr"]

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vision_lora.api.pictures import in_memory
-from vision_lora.detections import Detections, Source
-from vision_lora.drawing import draw_detections, grid
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.outputs import results_folder
+from vision_lora.pictures.detections import Detections, Source
+from vision_lora.pictures.drawing import draw_detections, grid
+from vision_lora.pictures.videos import Video
 from vision_lora.streaming.files.results import CocoResults
 from vision_lora.streaming.files.sinks import AnnotatedFolder
 from vision_lora.streaming.sources.source import FileSource, Frame
-from vision_lora.videos import Video
+from vision_lora.system.outputs import results_folder
 
 if TYPE_CHECKING:
     import supervision

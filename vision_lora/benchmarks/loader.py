@@ -24,14 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 from vision_lora.benchmarks.steps import adapted, training_step
-from vision_lora.cli import run_verb
 from vision_lora.datasets.batches.augment import load_recipe
 from vision_lora.datasets.batches.loader import train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
-from vision_lora.options import option
-from vision_lora.outputs import check_file, write_json
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.option import option
+from vision_lora.system.outputs import check_file, write_json
 
 _WARM = 2  # batches before the clock starts: worker processes are up by then
 

@@ -14,10 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from rich.console import Console
 
-from vision_lora.cli import run_verb
 from vision_lora.errors import ConfigError
-from vision_lora.images import encode_picture
-from vision_lora.options import demand, option
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.option import demand, option
+from vision_lora.pictures.images import encode_picture
 from vision_lora.streaming.sources.source import open_files
 
 

@@ -20,10 +20,10 @@ from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.errors import VisionLoraError
 from vision_lora.rendering.video import write_video
-from vision_lora.signals import Stop
 from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
+from vision_lora.system.signals import Stop
 
 
 def video_of(path: str | None, folder: Path, frames: int) -> Path:

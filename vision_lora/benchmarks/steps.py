@@ -19,13 +19,13 @@ from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.benchmarks.probe import noise_batch, saved_mib
 from vision_lora.datasets.batches.batch import Batch
-from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
-from vision_lora.devices import make_fabric
-from vision_lora.placement import Placement
+from vision_lora.options.placement import Placement
+from vision_lora.pictures.detections import Mode
+from vision_lora.system.devices import make_fabric
 from vision_lora.training.loop.fit import Step
 from vision_lora.training.loop.flat import Flat
 from vision_lora.training.loop.graphs import Backward, Eager, Graphed
@@ -208,7 +208,7 @@ def training_step(
         images: (B, 3, S, S) uint8 RGB.
         targets: (M, 6): index in the batch, class, x1, y1, x2, y2 in pixels.
         dtype: fp32 or bf16.
-        device: as for `vision_lora.devices.pick_device`.
+        device: as for `vision_lora.system.devices.pick_device`.
         way: `plain` is the loop that everybody writes; `flat` has its parameters in long tensors, as `fit` has them on
             a CPU; `graph` is a CUDA graph besides, as `fit` has it on a GPU.
 

@@ -17,7 +17,7 @@ from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Dataset, Sample
 from vision_lora.datasets.split import SHARES, split_dataset
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.outputs import write_json
+from vision_lora.system.outputs import write_json
 
 ALL = "all"
 

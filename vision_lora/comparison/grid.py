@@ -17,18 +17,18 @@ from vision_lora.comparison.cells.cell import Cell, Order, read_json
 from vision_lora.comparison.cells.pool import Runner
 from vision_lora.comparison.data import Data, fingerprint, share_data, shots_name, write_data
 from vision_lora.comparison.methods import Method, parse_lrs, parse_methods
-from vision_lora.config import CompareConfig
 from vision_lora.datasets.batches.augment import load_recipe
 from vision_lora.datasets.open import open_dataset, open_pictures
 from vision_lora.datasets.sample import own_size
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
-from vision_lora.devices import make_fabric, pick_device
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.evaluation.measure import demand_known
-from vision_lora.outputs import write_json
-from vision_lora.placement import placement_for
+from vision_lora.options.placement import placement_for
+from vision_lora.options.verbs import CompareConfig
 from vision_lora.rendering.write import ensure_demo
+from vision_lora.system.devices import make_fabric, pick_device
+from vision_lora.system.outputs import write_json
 
 
 class Audience(Protocol):

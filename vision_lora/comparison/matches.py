@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.datasets.sample import Sample
-from vision_lora.detections import Detections
+from vision_lora.pictures.detections import Detections
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from vision_lora.config import Start, TrainConfig, Variant
 from vision_lora.errors import ConfigError
-from vision_lora.placement import Placement
+from vision_lora.options.placement import Placement
+from vision_lora.options.verbs import Start, TrainConfig, Variant
 
 # Each name with the options of `train` that it fixes. The last two are no methods of `train`.
 NAMES: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from vision_lora.datasets.formats.voc import find_voc, read_voc
 from vision_lora.datasets.formats.yolo import find_bare, read_bare, read_yaml
 from vision_lora.datasets.sample import Dataset, Problems, Sample
 from vision_lora.errors import DataError
-from vision_lora.images import IMAGE_SUFFIXES
+from vision_lora.pictures.images import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 

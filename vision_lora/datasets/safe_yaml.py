@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from vision_lora.errors import DataError
-from vision_lora.files import irregular
-from vision_lora.plain_yaml import PlainLoader, as_text
+from vision_lora.system.files import irregular
+from vision_lora.text.plain_yaml import PlainLoader, as_text
 
 MAX_BYTES = 500_000  # a thousand classes take 30,000; parsing more is only slow
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from vision_lora.datasets.balance import Balance, Ledger
 from vision_lora.errors import DataError
-from vision_lora.images import read_image
-from vision_lora.names import suggestion
+from vision_lora.pictures.images import read_image
+from vision_lora.text.names import suggestion
 
 Boxes = NDArray[np.float32]
 Classes = NDArray[np.int64]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vision_lora.datasets.batches.mix import cut_boxes
 from vision_lora.datasets.sample import Boxes, Classes, Sample, Scores
-from vision_lora.detections import Detections
 from vision_lora.errors import ConfigError
+from vision_lora.pictures.detections import Detections
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the frame
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter, fingerprint
 from vision_lora.adapters.attach import AdapterSet
-from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.network.survey import Survey, survey
 from vision_lora.detectors.network.trunk import Trunk
 from vision_lora.detectors.readout import Found, Readout, join
 from vision_lora.errors import AdapterError, ConfigError, MismatchError
-from vision_lora.images import letterbox
-from vision_lora.names import legible
+from vision_lora.pictures.detections import Detections, Mode
+from vision_lora.pictures.images import letterbox
+from vision_lora.text.names import legible
 
 if TYPE_CHECKING:
     from typing_extensions import Self

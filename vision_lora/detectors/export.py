@@ -29,12 +29,12 @@ import torch
 from torch import nn
 
 from vision_lora import __version__
-from vision_lora.config import ExportFormat
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import ConfigError
-from vision_lora.images import PAD_VALUE
-from vision_lora.outputs import check_file
+from vision_lora.options.verbs import ExportFormat
+from vision_lora.pictures.images import PAD_VALUE
+from vision_lora.system.outputs import check_file
 
 # isort: split
 # After `yolo`, which sets how Ultralytics behaves.

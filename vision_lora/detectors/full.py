@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.network.rows import replace_rows
-from vision_lora.placement import PLACEMENTS
+from vision_lora.options.placement import PLACEMENTS
 
 
 def replace_classes(detector: Detector, names: Sequence[str], *, keep: bool = False) -> None:

@@ -15,8 +15,8 @@ from vision_lora.detectors.torchvision import TorchvisionDetector
 from vision_lora.detectors.transformers import TransformersDetector
 from vision_lora.detectors.ultralytics import UltralyticsDetector, described
 from vision_lora.detectors.yolo import YoloDetector
-from vision_lora.devices import pick_device
 from vision_lora.errors import CheckpointError, MissingCheckpointError
+from vision_lora.system.devices import pick_device
 
 # Importing a family is what makes it known. One of Ultralytics is told by the network in its file, the others by name.
 BY_NAME: tuple[type[TransformersDetector | TorchvisionDetector], ...] = (TransformersDetector, TorchvisionDetector)

@@ -15,8 +15,8 @@ from vision_lora.adapters.plan import Plan, make_plan
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.network.rows import grow_rows
 from vision_lora.errors import ClassClashError, ConfigError
-from vision_lora.names import same
-from vision_lora.placement import PLACEMENTS, Placement
+from vision_lora.options.placement import PLACEMENTS, Placement
+from vision_lora.text.names import same
 
 log = logging.getLogger(__name__)
 

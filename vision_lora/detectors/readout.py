@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vision_lora.detections import Detections
+from vision_lora.pictures.detections import Detections
 
 
 class Readout(NamedTuple):

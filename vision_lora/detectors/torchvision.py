@@ -33,7 +33,7 @@ from vision_lora.detectors.network.heads import AnchorClassifier, BoxPredictor
 from vision_lora.detectors.network.precision import full_precision
 from vision_lora.detectors.readout import Found, Readout
 from vision_lora.errors import CheckpointError, ConfigError, MissingCheckpointError
-from vision_lora.outputs import write_torch
+from vision_lora.system.outputs import write_torch
 
 if TYPE_CHECKING:
     from typing_extensions import Self

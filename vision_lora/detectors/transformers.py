@@ -36,7 +36,7 @@ from vision_lora.detectors.network.transformers_layers import (
 from vision_lora.detectors.queries import initialise_scores, read_queries
 from vision_lora.detectors.readout import Found, Readout
 from vision_lora.errors import CheckpointError, ConfigError, TrainingError, reason
-from vision_lora.images import PAD_VALUE
+from vision_lora.pictures.images import PAD_VALUE
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -21,7 +21,7 @@ from vision_lora.detectors.base import Detector
 from vision_lora.detectors.checkpoints import weights
 from vision_lora.detectors.network.fold import fold_batchnorm
 from vision_lora.errors import CheckpointError
-from vision_lora.outputs import write_torch
+from vision_lora.system.outputs import write_torch
 
 if TYPE_CHECKING:
     from typing_extensions import Self

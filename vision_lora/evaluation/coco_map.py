@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pycocotools import coco, cocoeval
 
 from vision_lora.datasets.sample import Sample
-from vision_lora.detections import Detections
 from vision_lora.errors import DataError
+from vision_lora.pictures.detections import Detections
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import numpy as np
 from vision_lora.datasets.batches.loader import Batches, eval_loader
 from vision_lora.datasets.sample import Sample
 from vision_lora.datasets.tiles import cut_tiles, join_detections
-from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.errors import DataError
 from vision_lora.evaluation.coco_map import MapResult, coco_map
-from vision_lora.names import told
+from vision_lora.pictures.detections import Detections, Mode
+from vision_lora.text.names import told
 
 log = logging.getLogger(__name__)
 

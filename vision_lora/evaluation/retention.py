@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from vision_lora.datasets.batches.loader import Batches
 from vision_lora.datasets.sample import Sample
-from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.base import Detector
-from vision_lora.drawing import Picture, draw_truth, grid
 from vision_lora.evaluation.coco_map import MapResult, coco_map
 from vision_lora.evaluation.measure import detect_all
-from vision_lora.images import write_picture
+from vision_lora.pictures.detections import Detections, Mode
+from vision_lora.pictures.drawing import Picture, draw_truth, grid
+from vision_lora.pictures.images import write_picture
 
 CONFIDENT = 0.25  # lowest score of a detection that a user would be shown
 OVERLAP = 0.5  # IoU from which on it is the object

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from vision_lora.config import EvaluateConfig
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Dataset, Sample
-from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import DataError
 from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.measure import measure, measure_tiled
-from vision_lora.names import pick
+from vision_lora.options.verbs import EvaluateConfig
+from vision_lora.pictures.detections import Mode
+from vision_lora.text.names import pick
 
 
 def open_split(config: EvaluateConfig) -> tuple[Dataset, list[Sample]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.errors import OutputError
-from vision_lora.outputs import write_json
+from vision_lora.pictures.videos import VideoFile
 from vision_lora.rendering.camera import Camera
 from vision_lora.rendering.defects import DEFECTS
 from vision_lora.rendering.light import Light, shade
@@ -20,7 +20,7 @@ from vision_lora.rendering.scene import set_up
 from vision_lora.rendering.shapes import step
 from vision_lora.rendering.surfaces import rolled
 from vision_lora.rendering.write import COMMAND
-from vision_lora.videos import VideoFile
+from vision_lora.system.outputs import write_json
 
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 25, 10
 SPEED = 8  # pixels a frame, leftwards

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.errors import ConfigError, OutputError
-from vision_lora.images import write_picture
-from vision_lora.outputs import write_whole
+from vision_lora.pictures.images import write_picture
 from vision_lora.rendering.defects import DEFECTS
 from vision_lora.rendering.scene import draw_scene
 from vision_lora.rendering.surfaces import SURFACES
+from vision_lora.system.outputs import write_whole
 
 log = logging.getLogger(__name__)
 

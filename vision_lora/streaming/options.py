@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vision_lora.config import Using
-from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
-from vision_lora.options import demand, option
+from vision_lora.options.option import demand, option
+from vision_lora.options.verbs import Using
+from vision_lora.pictures.detections import Mode
 
 
 @dataclass(frozen=True)

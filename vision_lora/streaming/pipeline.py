@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.detections import Detections
 from vision_lora.detectors.readout import Readout
 from vision_lora.errors import VisionLoraError
+from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.choices.attached import Attached
 from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.sources.inbox import Inbox, Shot

@@ -15,16 +15,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vision_lora.detections import Detections
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
-from vision_lora.names import told
-from vision_lora.signals import Stop
+from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.alarms.rules import Alarm
 from vision_lora.streaming.alarms.watch import Watch
 from vision_lora.streaming.choices.attached import SPARE, Attached
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.streaming.choices.shelf import Shelf
+from vision_lora.streaming.choices.registry import Shelf
 from vision_lora.streaming.choices.state import StateFile
 from vision_lora.streaming.incoming import shown
 from vision_lora.streaming.options import CameraConfig
@@ -43,6 +41,8 @@ from vision_lora.streaming.sources.source import open_files
 from vision_lora.streaming.sources.stats import Reading, Stats
 from vision_lora.streaming.view import Sight, View
 from vision_lora.streaming.worker import Worker
+from vision_lora.system.signals import Stop
+from vision_lora.text.names import told
 
 log = logging.getLogger(__name__)
 

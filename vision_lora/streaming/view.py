@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.images import encode_picture
+from vision_lora.pictures.images import encode_picture
 
 WIDEST = 960  # pixels of a picture on the page
 

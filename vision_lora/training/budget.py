@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.config import TrainConfig
 from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError
-from vision_lora.options import Budget
+from vision_lora.options.option import Budget
+from vision_lora.options.verbs import TrainConfig
 from vision_lora.training.methods import recipe_adapter
 
 BATCHES = 4  # enough for the order of the layers; their gradients differ by powers of ten

@@ -11,14 +11,14 @@ import torch
 from lightning_fabric import Fabric
 
 from vision_lora import __version__
-from vision_lora.config import TrainConfig
-from vision_lora.cores import loader_processes
 from vision_lora.datasets.batches.augment import Recipe, load_recipe
 from vision_lora.datasets.batches.loader import Batches, TrainLoader, eval_loader, train_loader
 from vision_lora.datasets.open import open_pictures
 from vision_lora.datasets.sample import own_size
-from vision_lora.placement import placement_for
+from vision_lora.options.placement import placement_for
+from vision_lora.options.verbs import TrainConfig
 from vision_lora.rendering.write import ensure_demo
+from vision_lora.system.cores import loader_processes
 from vision_lora.training.budget import choose_layers
 from vision_lora.training.checks import check_boxes
 from vision_lora.training.loop.objective import Objective, Task

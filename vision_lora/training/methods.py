@@ -10,14 +10,14 @@ from torch import nn
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter
 from vision_lora.adapters.plan import Plan
-from vision_lora.config import TrainConfig
-from vision_lora.detections import Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import grow_adapter, new_adapter, plan_adapter
 from vision_lora.errors import ConfigError
-from vision_lora.placement import PLACEMENTS
+from vision_lora.options.placement import PLACEMENTS
+from vision_lora.options.verbs import TrainConfig
+from vision_lora.pictures.detections import Mode
 
 # Full fine-tuning and its cheaper forms: which stages of the network train. The others keep weights and statistics.
 STAGES = {"full": PLACEMENTS["all"], "freeze": PLACEMENTS["neck"], "head": PLACEMENTS["head"]}

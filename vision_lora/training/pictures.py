@@ -16,10 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vision_lora.datasets.sample import Sample
-from vision_lora.detections import Detections
-from vision_lora.drawing import Picture, draw_detections, draw_truth, grid, text_width, write
-from vision_lora.images import read_image, write_picture
-from vision_lora.outputs import write_whole
+from vision_lora.pictures.detections import Detections
+from vision_lora.pictures.drawing import Picture, draw_detections, draw_truth, grid, text_width, write
+from vision_lora.pictures.images import read_image, write_picture
+from vision_lora.system.outputs import write_whole
 
 _NO_LOSS = frozenset({"epoch", "lr", "map50_95", "map50", "images_per_second", "loading"})
 _CELL = 420  # pixels of a picture's longer side in the grid: boxes in 200 px pictures stay legible

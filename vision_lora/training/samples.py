@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_lora.config import TrainConfig
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
 from vision_lora.datasets.split import split_dataset
 from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.errors import DataError
-from vision_lora.images import read_image
-from vision_lora.names import pick
+from vision_lora.options.verbs import TrainConfig
+from vision_lora.pictures.images import read_image
+from vision_lora.text.names import pick
 
 
 @dataclass(frozen=True)

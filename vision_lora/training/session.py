@@ -19,15 +19,15 @@ from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.plan import Plan
-from vision_lora.config import TrainConfig
-from vision_lora.cores import Threads
 from vision_lora.datasets.sample import Dataset
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
-from vision_lora.devices import make_fabric
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
-from vision_lora.outputs import write_json
+from vision_lora.options.verbs import TrainConfig
+from vision_lora.system.cores import Threads
+from vision_lora.system.devices import make_fabric
+from vision_lora.system.outputs import write_json
 from vision_lora.training.checks import check_room
 from vision_lora.training.job import Job, open_data, prepare
 from vision_lora.training.loop.fit import History, Listener, Silent, fit

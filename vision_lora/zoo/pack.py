@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from vision_lora.cli import run_verb
 from vision_lora.errors import ConfigError
-from vision_lora.options import option
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.option import option
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class PackConfig:
 def run(config: PackConfig, console: Console) -> None:
     """Write the file, and say how large it is."""
     from vision_lora.detectors.checkpoints import starter, weights  # late: torch takes seconds, --help should not
-    from vision_lora.outputs import check_file
+    from vision_lora.system.outputs import check_file
 
     out = check_file("out", config.out) or starter.FILE
     network, _ = weights.read_network(config.file)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.comparison.build import result
 from vision_lora.comparison.report.readme import main
-from vision_lora.outputs import write_json
+from vision_lora.system.outputs import write_json
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from vision_lora.datasets.batches.batch import ROOM, Batch
 from vision_lora.datasets.batches.loader import class_balance, eval_loader, train_loader
 from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.errors import DataError
-from vision_lora.images import letterbox, read_image
+from vision_lora.pictures.images import letterbox, read_image
 
 NONE = Recipe("none")
 

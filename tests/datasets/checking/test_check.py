@@ -14,13 +14,13 @@ from rich.console import Console
 
 from tests.datasets.build import picture, voc, voc_object, yolo
 from vision_lora import check
-from vision_lora.config import CheckConfig
 from vision_lora.datasets import open_dataset
 from vision_lora.datasets.checking.check import Report, _class_in_name, check_dataset
 from vision_lora.datasets.checking.fix import write_fixed
 from vision_lora.datasets.checking.report import write_html, write_json
 from vision_lora.errors import DataError
-from vision_lora.images import read_image
+from vision_lora.options.verbs import CheckConfig
+from vision_lora.pictures.images import read_image
 
 Capture = pytest.CaptureFixture[str]
 

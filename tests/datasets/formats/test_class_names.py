@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.build import coco, voc, voc_object, yolo
-from tests.test_names import SOUND, UNSOUND
+from tests.text.test_names import SOUND, UNSOUND
 from vision_lora.check import main as check
 from vision_lora.datasets import open_dataset
 from vision_lora.datasets.checking.check import check_dataset
 from vision_lora.datasets.checking.fix import write_fixed
 from vision_lora.errors import DataError
 from vision_lora.evaluate import main as evaluate
-from vision_lora.names import twins, unfit
+from vision_lora.text.names import twins, unfit
 from vision_lora.train import main as train
 
 

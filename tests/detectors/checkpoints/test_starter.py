@@ -21,7 +21,7 @@ from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.errors import CheckpointError
-from vision_lora.images import read_image
+from vision_lora.pictures.images import read_image
 from vision_lora.zoo.pack import main as pack
 
 RECIPE = Path(__file__).parents[3] / "configs" / "starter.yaml"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vision_lora.detections import Detections
 from vision_lora.errors import ConfigError
+from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.alarms.rules import Alarm
 from vision_lora.streaming.alarms.watch import Watch
 from vision_lora.streaming.choices.choice import Choice

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.build import picture, small_disk, video
-from vision_lora.detections import Detections
 from vision_lora.errors import ConfigError, OutputError
-from vision_lora.images import read_image
+from vision_lora.pictures.detections import Detections
+from vision_lora.pictures.images import read_image
 from vision_lora.streaming.files.sinks import AnnotatedFolder, copy_names
 from vision_lora.streaming.sources.source import open_files
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_lora.detections import Detections
+from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.records.segments import NAME, Recorder
 from vision_lora.streaming.sources.inbox import Shot

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from tests.streaming.build import draw_squares, wait_until
-from vision_lora.detections import Detections
 from vision_lora.errors import ConfigError
+from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.records.crops import SHOWN, Crops
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.records.segments import NAME, WAITING, Recorder

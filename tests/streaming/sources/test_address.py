@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_lora.redact import redact
 from vision_lora.streaming.sources.address import host, read_address
+from vision_lora.text.redact import redact
 
 SECRETS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=6, max_size=20)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.detectors.build import make
 from vision_lora.detectors.base import Detector
-from vision_lora.devices import make_fabric
+from vision_lora.system.devices import make_fabric
 from vision_lora.training.loop.flat import Flat
 from vision_lora.training.loop.graphs import Eager, Graphed, obstacle
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vision_lora.cli import make_console
+from vision_lora.options.command_line import make_console
 from vision_lora.train import Terminal
 from vision_lora.training.loop import pace as module
 from vision_lora.training.loop.pace import Pace

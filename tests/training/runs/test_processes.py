@@ -110,7 +110,7 @@ def test_processes_divide_every_batch_and_none_is_counted_twice(tmp_path: Path) 
 def test_a_leashed_process_takes_its_loaders_with_it() -> None:
     """Neither waits for the other, nor for anybody's next look."""
     code = (
-        "import multiprocessing as mp, time; from vision_lora import leash; leash.hold()\n"
+        "import multiprocessing as mp, time; from vision_lora.system import parent as leash; leash.hold()\n"
         "child = mp.get_context('fork').Process(target=time.sleep, args=(600,)); child.start()\n"
         "print(child.pid, flush=True); time.sleep(600)"
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from vision_lora.comparison.data import shots_name
 from vision_lora.comparison.methods import Method
-from vision_lora.outputs import write_json
+from vision_lora.system.outputs import write_json
 
 
 @dataclass(frozen=True)

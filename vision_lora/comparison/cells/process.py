@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from vision_lora import leash
-from vision_lora.cli import run_verb
 from vision_lora.comparison.cells.cell import Order, Scored, Trained, read_json
-from vision_lora.config import TrainConfig
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
-from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.retention import compare, general_detections
-from vision_lora.options import option
-from vision_lora.outputs import write_json
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.option import option
+from vision_lora.options.verbs import TrainConfig
+from vision_lora.pictures.detections import Detections, Mode
+from vision_lora.system import parent
+from vision_lora.system.outputs import write_json
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CellConfig:
 def run(config: CellConfig, _: Console) -> None:
     """Do what is not done yet."""
     if config.leashed:
-        leash.hold()
+        parent.hold()
     folder = Path(config.folder)
     order = Order.read(folder)
     values = read_json(folder / "trained.json")

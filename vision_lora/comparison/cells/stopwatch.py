@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from vision_lora.comparison.cells.cell import read_json
-from vision_lora.outputs import write_json
+from vision_lora.system.outputs import write_json
 
 
 class Clock:

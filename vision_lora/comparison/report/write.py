@@ -14,7 +14,7 @@ from vision_lora.comparison.report.markup import Strong, code_in_markdown, in_ma
 from vision_lora.comparison.report.notes import notes
 from vision_lora.comparison.report.plots import draw
 from vision_lora.comparison.report.result import Result
-from vision_lora.outputs import write_json, write_text, write_whole
+from vision_lora.system.outputs import write_json, write_text, write_whole
 
 CAPTIONS = {
     "accuracy_parameters": "Accuracy against trained parameters",

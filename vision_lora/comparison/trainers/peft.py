@@ -18,16 +18,16 @@ from vision_lora import __version__
 from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.comparison.trainers.ours import Timed, step_mib
-from vision_lora.config import TrainConfig
-from vision_lora.cores import loader_processes
 from vision_lora.datasets.batches.augment import load_recipe
 from vision_lora.datasets.batches.loader import eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.detectors.new_adapter import plan_adapter
-from vision_lora.devices import make_fabric
 from vision_lora.evaluation.measure import measure
+from vision_lora.options.verbs import TrainConfig
+from vision_lora.system.cores import loader_processes
+from vision_lora.system.devices import make_fabric
 from vision_lora.training.loop.fit import fit
 from vision_lora.training.loop.objective import Task
 from vision_lora.training.methods import Learner

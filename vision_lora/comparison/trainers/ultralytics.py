@@ -19,15 +19,15 @@ from ultralytics.models import YOLO
 from vision_lora import __version__
 from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
-from vision_lora.config import TrainConfig
-from vision_lora.cores import loader_processes
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.load import load_base, load_detector
-from vision_lora.devices import pick_device
 from vision_lora.evaluation.measure import measure
-from vision_lora.outputs import write_json
+from vision_lora.options.verbs import TrainConfig
+from vision_lora.system.cores import loader_processes
+from vision_lora.system.devices import pick_device
+from vision_lora.system.outputs import write_json
 from vision_lora.training.session import _peak_memory_mib
 
 

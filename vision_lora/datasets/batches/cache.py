@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
-from vision_lora.images import letterbox
+from vision_lora.pictures.images import letterbox
 
 
 class PictureCache:

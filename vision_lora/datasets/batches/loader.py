@@ -21,7 +21,7 @@ from vision_lora.datasets.batches.cache import PictureCache, free_shared_memory
 from vision_lora.datasets.batches.mix import Picture, mosaic, paste_defect
 from vision_lora.datasets.sample import Boxes, Problem, Problems, Sample
 from vision_lora.errors import DataError
-from vision_lora.images import letterbox
+from vision_lora.pictures.images import letterbox
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vision_lora.datasets.checking.overlap import Overlap, clusters, find_overlaps, read_squares
 from vision_lora.datasets.sample import Dataset, Sample
 from vision_lora.datasets.split import SHARES, grouped_split
-from vision_lora.names import same
+from vision_lora.text.names import same
 
 Severity = Literal["error", "warning", "note"]
 

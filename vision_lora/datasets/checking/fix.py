@@ -13,8 +13,8 @@ from PIL import Image
 from vision_lora.datasets.checking.check import Report, file_digest, same_labels
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
-from vision_lora.images import read_image
-from vision_lora.outputs import write_text
+from vision_lora.pictures.images import read_image
+from vision_lora.system.outputs import write_text
 
 # Ultralytics goes by the ending and passes these over: a JPEG only needs another name, the others another format.
 _OTHER_ENDING = {".jfif": ".jpg", ".jpe": ".jpg", ".gif": ".png", ".pgm": ".png", ".ppm": ".png"}

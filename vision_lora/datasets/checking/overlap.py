@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vision_lora.errors import DataError
-from vision_lora.images import read_image
+from vision_lora.pictures.images import read_image
 
 SIDE = 200  # pixels of the fine squares
 _COARSE = 32  # pixels of the coarse ones

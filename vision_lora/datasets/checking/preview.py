@@ -14,7 +14,7 @@ from vision_lora.datasets.batches.loader import eval_loader, train_loader
 from vision_lora.datasets.checking.report import draw_boxes
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import OutputError
-from vision_lora.images import write_picture
+from vision_lora.pictures.images import write_picture
 
 _ROWS, _COLUMNS = 5, 7
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from vision_lora.datasets.checking.check import Report, box_counts, picture_counts
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
-from vision_lora.images import encode_picture, letterbox, read_image
-from vision_lora.outputs import write_text
+from vision_lora.pictures.images import encode_picture, letterbox, read_image
+from vision_lora.system.outputs import write_text
 
 _PAIRS = 24  # pictures that a page shows of a kind: enough to judge by, small enough to mail
 _SIDE = 200  # pixels of a thumbnail

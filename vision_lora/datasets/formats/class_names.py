@@ -8,7 +8,7 @@ from typing import Any
 
 from vision_lora.datasets.sample import Problem, Problems
 from vision_lora.errors import DataError
-from vision_lora.names import twins, unfit
+from vision_lora.text.names import twins, unfit
 
 _SOUND = "visible letters on one line"
 

@@ -18,8 +18,8 @@ from vision_lora.datasets.formats.masks import mask_box
 from vision_lora.datasets.formats.paths import A_PICTURE, Roots, is_there, other_size, picture_size
 from vision_lora.datasets.sample import Problems, Sample
 from vision_lora.errors import DataError
-from vision_lora.files import INDEX_BYTES, read_bytes
-from vision_lora.names import suggestion
+from vision_lora.system.files import INDEX_BYTES, read_bytes
+from vision_lora.text.names import suggestion
 
 
 class _Annotation(NamedTuple):

@@ -11,8 +11,8 @@ from vision_lora.datasets.formats.label_studio import read_label_studio
 from vision_lora.datasets.formats.paths import Roots, not_needed
 from vision_lora.datasets.sample import Problems, Sample
 from vision_lora.errors import DataError
-from vision_lora.files import irregular
-from vision_lora.images import IMAGE_SUFFIXES
+from vision_lora.pictures.images import IMAGE_SUFFIXES
+from vision_lora.system.files import irregular
 
 
 def read_json(

@@ -16,9 +16,9 @@ from vision_lora.datasets.formats.class_names import class_names
 from vision_lora.datasets.formats.paths import A_PICTURE, Roots, is_there, other_size, picture_size
 from vision_lora.datasets.sample import Box, Problems, Sample, as_boxes
 from vision_lora.errors import DataError
-from vision_lora.files import INDEX_BYTES, read_bytes
-from vision_lora.images import IMAGE_SUFFIXES
-from vision_lora.names import unfit
+from vision_lora.pictures.images import IMAGE_SUFFIXES
+from vision_lora.system.files import INDEX_BYTES, read_bytes
+from vision_lora.text.names import unfit
 
 _SHAPES = "a region of `rectanglelabels` or `polygonlabels` with one label, in per cent"
 

@@ -12,8 +12,8 @@ import numpy as np
 from vision_lora.datasets.formats.paths import A_PICTURE, Roots, not_needed, picture_size, walk
 from vision_lora.datasets.sample import Box, Problem, Problems, Sample, as_boxes
 from vision_lora.errors import DataError
-from vision_lora.files import LABEL_BYTES, irregular, read_text
-from vision_lora.images import IMAGE_SUFFIXES
+from vision_lora.pictures.images import IMAGE_SUFFIXES
+from vision_lora.system.files import LABEL_BYTES, irregular, read_text
 
 _COLUMNS = "`class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` for a polygon"
 

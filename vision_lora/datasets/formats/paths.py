@@ -9,8 +9,8 @@ from typing import Any
 
 from vision_lora.datasets.sample import Problems
 from vision_lora.errors import DataError
-from vision_lora.files import irregular
-from vision_lora.images import IMAGE_SUFFIXES, image_size, is_cut_off, read_image
+from vision_lora.pictures.images import IMAGE_SUFFIXES, image_size, is_cut_off, read_image
+from vision_lora.system.files import irregular
 
 # What systems, network stores and labelling tools leave beside data. Their folders hold copies: thumbnails of pictures.
 _NOT_NEEDED = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "classes.txt", "notes.json"})

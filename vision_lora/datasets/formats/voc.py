@@ -14,9 +14,9 @@ from vision_lora.datasets.formats.class_names import class_names
 from vision_lora.datasets.formats.paths import A_PICTURE, Roots, is_there, not_needed, other_size, picture_size, walk
 from vision_lora.datasets.sample import Box, Dataset, Problems, Sample, as_boxes
 from vision_lora.errors import DataError
-from vision_lora.files import INDEX_BYTES, LABEL_BYTES, irregular, read_text
-from vision_lora.images import IMAGE_SUFFIXES
-from vision_lora.names import unfit
+from vision_lora.pictures.images import IMAGE_SUFFIXES
+from vision_lora.system.files import INDEX_BYTES, LABEL_BYTES, irregular, read_text
+from vision_lora.text.names import unfit
 
 _FOLDERS = ("JPEGImages", "images", "IMAGES")
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}

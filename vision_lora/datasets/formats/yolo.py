@@ -14,8 +14,8 @@ from vision_lora.datasets.formats.paths import Roots, is_there, walk
 from vision_lora.datasets.safe_yaml import load_mapping
 from vision_lora.datasets.sample import Dataset, Problems, Sample
 from vision_lora.errors import DataError
-from vision_lora.files import INDEX_BYTES, LABEL_BYTES, read_text
-from vision_lora.images import IMAGE_SUFFIXES
+from vision_lora.pictures.images import IMAGE_SUFFIXES
+from vision_lora.system.files import INDEX_BYTES, LABEL_BYTES, read_text
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # key in the yaml -> our name
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.detections import Detections
+from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.choices.choice import Choice
 
 # Nothing is forgotten before its tracker has: seconds of the source's clock.

@@ -10,7 +10,7 @@ import supervision as sv
 from numpy.typing import NDArray
 from trackers import ByteTrackTracker
 
-from vision_lora.detections import Detections
+from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.choices.choice import Choice
 
 LOST_FOR = 30  # a thing is remembered for so many thirtieths of a second in which it is not seen

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.detections import Detections
+from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.alarms.rules import Alarm, Rules, Zone
 from vision_lora.streaming.alarms.tracking import ByteTracks, Separate, Tracking
 from vision_lora.streaming.choices.choice import Choice

@@ -9,7 +9,7 @@ from vision_lora.adapters.file import load_adapter
 from vision_lora.adapters.tensors import brief
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import AdapterError
-from vision_lora.streaming.choices.shelf import Shelf
+from vision_lora.streaming.choices.registry import Shelf
 
 # Adapters that stay attached though no source is watched with them: coming back to one costs no time. Each holds its
 # effective weights, as much memory as the base.

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
+from vision_lora.pictures.detections import Mode
 from vision_lora.streaming.incoming import shown
 
 # ByteTrack follows a known object also where its score falls below the threshold, down to this share of it.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vision_lora.errors import ConfigError
-from vision_lora.outputs import write_json
 from vision_lora.streaming.choices.choice import Choice
+from vision_lora.system.outputs import write_json
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from vision_lora.datasets.tiles import join_detections, tile_windows
-from vision_lora.detections import Detections, Mode
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import Readout
+from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.streaming.sources.source import Frame
 
 

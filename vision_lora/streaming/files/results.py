@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from vision_lora.detections import Detections
 from vision_lora.errors import OutputError
-from vision_lora.outputs import write_json
+from vision_lora.pictures.detections import Detections
+from vision_lora.system.outputs import write_json
 
 
 class Pictured(Protocol):

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from vision_lora.detections import Detections
-from vision_lora.drawing import draw_detections
 from vision_lora.errors import ConfigError, FormatError
-from vision_lora.images import write_picture
-from vision_lora.names import shown
-from vision_lora.outputs import plain
+from vision_lora.pictures.detections import Detections
+from vision_lora.pictures.drawing import draw_detections
+from vision_lora.pictures.images import write_picture
+from vision_lora.pictures.videos import VIDEO_SUFFIXES, VideoFile
 from vision_lora.streaming.sources.source import FileSource, Frame
-from vision_lora.videos import VIDEO_SUFFIXES, VideoFile
+from vision_lora.system.outputs import plain
+from vision_lora.text.names import shown
 
 _KEPT = (".jpg", ".jpeg", ".png")  # every other picture becomes a PNG, which takes any
 _LONGEST = 255  # bytes of a file's name on common file systems

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.errors import OutputError, reason
-from vision_lora.images import encode_picture
-from vision_lora.outputs import write_whole
+from vision_lora.pictures.images import encode_picture
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.trouble import Trouble
+from vision_lora.system.outputs import write_whole
 
 SHOWN = 24  # the last ones, for the page
 MARGIN = 0.35  # of the box's longer side, around it: a defect is judged by what surrounds it

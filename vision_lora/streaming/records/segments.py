@@ -18,8 +18,8 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vision_lora.detections import Detections
-from vision_lora.drawing import draw_detections
+from vision_lora.pictures.detections import Detections
+from vision_lora.pictures.drawing import draw_detections
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.sources.inbox import Shot
 from vision_lora.streaming.trouble import Trouble

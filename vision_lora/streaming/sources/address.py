@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from vision_lora.redact import redact
+from vision_lora.text.redact import redact
 
 Kind = Literal["network", "usb", "files"]
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from vision_lora.datasets.formats.coco import coco_pictures
 from vision_lora.datasets.formats.paths import is_there
 from vision_lora.errors import DataError, reason
-from vision_lora.files import irregular
-from vision_lora.images import IMAGE_SUFFIXES, read_image
-from vision_lora.videos import VIDEO_SUFFIXES, Video
+from vision_lora.pictures.images import IMAGE_SUFFIXES, read_image
+from vision_lora.pictures.videos import VIDEO_SUFFIXES, Video
+from vision_lora.system.files import irregular
 
 
 @dataclass(frozen=True, eq=False)

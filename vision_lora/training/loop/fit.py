@@ -12,12 +12,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from vision_lora.config import TrainConfig
-from vision_lora.cores import Threads
 from vision_lora.datasets.batches.batch import ahead
 from vision_lora.datasets.batches.loader import TrainLoader
 from vision_lora.detectors.losses.share import counting
 from vision_lora.errors import TrainingError
+from vision_lora.options.verbs import TrainConfig
+from vision_lora.system.cores import Threads
 from vision_lora.training.loop.ema import Ema
 from vision_lora.training.loop.flat import Flat
 from vision_lora.training.loop.graphs import Backward, Eager, Graphed

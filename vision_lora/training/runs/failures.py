@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from vision_lora.config import TrainConfig
 from vision_lora.errors import TrainingError
+from vision_lora.options.verbs import TrainConfig
 from vision_lora.training.runs.folder import resume_command
 
 

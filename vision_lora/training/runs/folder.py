@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from vision_lora.config import TrainConfig
 from vision_lora.errors import ConfigError
-from vision_lora.outputs import new_folder, write_json
+from vision_lora.options.verbs import TrainConfig
+from vision_lora.system.outputs import new_folder, write_json
 from vision_lora.training.runs.state import STATE
 
 

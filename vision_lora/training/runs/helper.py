@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vision_lora import leash
-from vision_lora.cli import run_verb
-from vision_lora.config import TrainConfig
+from vision_lora.options.command_line import run_verb
+from vision_lora.options.verbs import TrainConfig
+from vision_lora.system import parent
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def run(_: HelperConfig, __: Console) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     order = json.loads(_line())
-    leash.hold()
+    parent.hold()
     from vision_lora.training.session import help_to_train
 
     help_to_train(TrainConfig(**order["config"]), Path(order["out"]), order["layers"], goes_on=bool(order["goes_on"]))

@@ -1,6 +1,6 @@
 // The page of `camera`: one WebSocket brings pictures and numbers, small POSTs change what a source is watched with.
 
-// As in vision_lora/drawing.py: vivid for what an adapter learned, muted for the base's own classes.
+// As in vision_lora/pictures/drawing.py: vivid for what an adapter learned, muted for the base's own classes.
 const VIVID = ["#ff5252", "#ffc107", "#00e676", "#40a0ff", "#e040fb", "#00e5ff", "#ff8000", "#c6ff00", "#ff69b4", "#9575ff"];
 const MUTED = ["#b0bec5", "#bcaaa4", "#9fa8da", "#a5d6a7", "#ce93d8", "#ffe0b2"];
 const NONE = ""; // the choice "no adapter"

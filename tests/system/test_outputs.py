@@ -14,7 +14,7 @@ import torch
 import vision_lora
 from tests.build import picture, small_disk
 from vision_lora.errors import ConfigError, OutputError, reason
-from vision_lora.outputs import (
+from vision_lora.system.outputs import (
     check_file,
     check_new_folder,
     earlier_results,
@@ -206,9 +206,9 @@ def test_no_verb_writes_over_what_it_reads(
     [
         ("imwrite", set()),
         ("imread", set()),
-        ("imencode", {"images.py"}),
-        ("VideoWriter", {"videos.py"}),
-        ("VideoCapture", {"videos.py", "streaming/sources/feed.py"}),
+        ("imencode", {"pictures/images.py"}),
+        ("VideoWriter", {"pictures/videos.py"}),
+        ("VideoCapture", {"pictures/videos.py", "streaming/sources/feed.py"}),
     ],
 )
 def test_pictures_and_videos_have_one_writer_each(call: str, files: set[str]) -> None:

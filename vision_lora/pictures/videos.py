@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.errors import DataError, FormatError, OutputError, reason
-from vision_lora.names import shown
-from vision_lora.outputs import partial_file
+from vision_lora.system.outputs import partial_file
+from vision_lora.text.names import shown
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from vision_lora.plain_yaml import load_plain
+from vision_lora.text.plain_yaml import load_plain
 
 WORDS = ["no", "yes", "on", "Off", "010", "0x1F", "0o17", "0b1", "1:30", "1_000", "2026-01-02", "08", "1.2.3", "y", "="]
 VALUES: dict[str, Any] = {

@@ -12,7 +12,7 @@ import pytest
 
 from tests.build import small_disk, video
 from vision_lora.errors import DataError, FormatError, OutputError
-from vision_lora.videos import Video, VideoFile, writable_rate
+from vision_lora.pictures.videos import Video, VideoFile, writable_rate
 
 
 def read(path: Path) -> tuple[Video, list[int]]:

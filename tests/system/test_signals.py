@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from vision_lora.signals import NUMBERS, Stop, stopped_by_signals
+from vision_lora.system.signals import NUMBERS, Stop, stopped_by_signals
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def test_a_signal_between_any_two_steps_of_a_wait() -> None:
 
 
 def test_doubled_signals_at_random_moments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vision_lora.signals.STEP", 1e-3)
+    monkeypatch.setattr("vision_lora.system.signals.STEP", 1e-3)
     chance = random.Random(8)
     for _ in range(100):
         with stopped_by_signals() as stop:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.detections import Detections
-from vision_lora.names import shown
+from vision_lora.pictures.detections import Detections
+from vision_lora.text.names import shown
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from vision_lora.detections import Mode
 from vision_lora.errors import ConfigError
-from vision_lora.options import Budget, Options, demand, option
-from vision_lora.placement import MANY, Placement
+from vision_lora.options.option import Budget, Options, demand, option
+from vision_lora.options.placement import MANY, Placement
+from vision_lora.pictures.detections import Mode
 
 Method = Literal["lora", "full", "freeze", "head"]
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]

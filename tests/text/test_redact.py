@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vision_lora.redact import redact
+from vision_lora.text.redact import redact
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import time
 import pytest
 import torch
 
-from vision_lora import cores
-from vision_lora.config import EvaluateConfig, TrainConfig
-from vision_lora.cores import Others, Threads, loader_processes
 from vision_lora.errors import ConfigError
+from vision_lora.options.verbs import EvaluateConfig, TrainConfig
+from vision_lora.system import cores
+from vision_lora.system.cores import Others, Threads, loader_processes
 from vision_lora.train import main as train
 
 

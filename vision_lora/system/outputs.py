@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_lora.errors import ConfigError, OutputError, reason
-from vision_lora.names import shown
+from vision_lora.text.names import shown
 
 
 def new_folder(out: str, *, exist_ok: bool) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_lora.names import LONGEST, legible, near, pick, same, shown, strange, suggestion, told, twins, unfit
+from vision_lora.text.names import LONGEST, legible, near, pick, same, shown, strange, suggestion, told, twins, unfit
 
 # What people write: Japanese and no-break spaces, Hindi and Persian joiners, marks of direction, emoji, mathematics.
 SOUND = [

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vision_lora.detections import Detections
-from vision_lora.drawing import (
+from vision_lora.pictures.detections import Detections
+from vision_lora.pictures.drawing import (
     Colour,
     Mark,
     Picture,

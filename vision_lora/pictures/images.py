@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from vision_lora.errors import DataError, FormatError, reason
-from vision_lora.names import shown
-from vision_lora.outputs import write_whole
+from vision_lora.system.outputs import write_whole
+from vision_lora.text.names import shown
 
 # What is a picture by its ending. Not every Pillow can decode AVIF and HEIC: then each is told, and never passed over.
 IMAGE_SUFFIXES: frozenset[str] = frozenset(

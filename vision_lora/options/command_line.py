@@ -20,10 +20,10 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from vision_lora.errors import ConfigError, VisionLoraError, reason
-from vision_lora.names import shown
-from vision_lora.options import demand
-from vision_lora.plain_yaml import load_plain
-from vision_lora.redact import redact
+from vision_lora.options.option import demand
+from vision_lora.text.names import shown
+from vision_lora.text.plain_yaml import load_plain
+from vision_lora.text.redact import redact
 
 Config = TypeVar("Config")
 
@@ -82,7 +82,7 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     """Read a verb's options from the command line and from `--config FILE`, in the order given.
 
     Args:
-        config: dataclass of options made with `vision_lora.options.option`.
+        config: dataclass of options made with `vision_lora.options.option.option`.
         verb: name of the verb, for `--help`.
         argv: the words; by default what the shell gave.
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.build import small_disk
 from vision_lora.errors import DataError, FormatError, OutputError
-from vision_lora.images import encode_picture, image_size, letterbox, read_image, write_picture
+from vision_lora.pictures.images import encode_picture, image_size, letterbox, read_image, write_picture
 
 
 def test_rgb_order(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_missing_and_broken(tmp_path: Path) -> None:
             read(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("first", ["vision_lora.images", "ultralytics"])
+@pytest.mark.parametrize("first", ["vision_lora.pictures.images", "ultralytics"])
 def test_ultralytics_does_not_get_in_between(tmp_path: Path, first: str) -> None:
     """It exchanges Pillow's `open`; a broken picture must stay one line."""
     import subprocess
@@ -87,7 +87,7 @@ def test_ultralytics_does_not_get_in_between(tmp_path: Path, first: str) -> None
         import ultralytics.utils
         from pathlib import Path
         from vision_lora.errors import DataError
-        from vision_lora.images import read_image
+        from vision_lora.pictures.images import read_image
         try:
             read_image(Path({str(tmp_path / "a.png")!r}))
         except DataError as error:

@@ -12,7 +12,7 @@ import pytest
 
 from vision_lora.adapters.file import load_adapter
 from vision_lora.errors import AdapterError, ConfigError
-from vision_lora.streaming.choices.shelf import Shelf
+from vision_lora.streaming.choices.registry import Shelf
 
 
 @pytest.fixture

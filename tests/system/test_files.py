@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vision_lora.errors import DataError
-from vision_lora.files import irregular, read_bytes, read_text
+from vision_lora.system.files import irregular, read_bytes, read_text
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="special files are Unix's")
 

@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 from safetensors import SafetensorError
 
-from vision_lora import config as configs
-from vision_lora.cli import make_console, parse, run_verb
-from vision_lora.config import EvaluateConfig, PredictConfig, TrainConfig
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.outputs import check_file, new_folder, write_json
+from vision_lora.options import verbs as configs
+from vision_lora.options.command_line import make_console, parse, run_verb
+from vision_lora.options.verbs import EvaluateConfig, PredictConfig, TrainConfig
 from vision_lora.streaming import options as camera_options
+from vision_lora.system.outputs import check_file, new_folder, write_json
 
 
 def test_options_come_from_the_command_line_and_from_yaml(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The machine beneath: files and folders, processes and signals, cores and devices."""

@@ -1,0 +1,1 @@
+"""Text from outside: names, YAML and URLs, safe to read and to show."""

@@ -16,8 +16,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from vision_lora.adapters.deltas import LowRank, ScaleShift
 from vision_lora.adapters.file import save_adapter
+from vision_lora.adapters.weights.deltas import LowRank, ScaleShift
 from vision_lora.detectors import export as room
 from vision_lora.detectors.export import check_export, export
 from vision_lora.detectors.new_adapter import new_adapter

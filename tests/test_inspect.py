@@ -11,8 +11,8 @@ import torch
 
 from tests.adapters import build
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.deltas import NewRows
 from vision_lora.adapters.file import save_adapter
+from vision_lora.adapters.weights.deltas import NewRows
 from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.inspect import main

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.attach import AdapterSet
-from vision_lora.adapters.deltas import LowRank, NewRows
 from vision_lora.adapters.plan import make_plan
+from vision_lora.adapters.weights.deltas import LowRank, NewRows
 
 NAMES = ("scratch", "dent", "rolled-in scale")
 

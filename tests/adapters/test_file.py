@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.adapters import build
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.deltas import VARIANTS, NewRows
 from vision_lora.adapters.file import CHECKSUM, KEY, load_adapter, save_adapter
-from vision_lora.adapters.tensors import MAX_BYTES
+from vision_lora.adapters.weights.deltas import VARIANTS, NewRows
+from vision_lora.adapters.weights.tensors import MAX_BYTES
 from vision_lora.errors import AdapterError, BrokenAdapterError, NewerAdapterError
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))

@@ -7,8 +7,8 @@ import torch
 
 from tests.adapters import build
 from vision_lora.adapters.attach import AdapterSet
-from vision_lora.adapters.deltas import VARIANTS, LowRank
 from vision_lora.adapters.inspection import changes
+from vision_lora.adapters.weights.deltas import VARIANTS, LowRank
 from vision_lora.errors import MismatchError
 
 

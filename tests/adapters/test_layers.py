@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.attach import AdapterSet
-from vision_lora.adapters.deltas import VARIANTS, NewRows
 from vision_lora.adapters.layers import Adapted, sites
 from vision_lora.adapters.plan import make_delta, make_plan
+from vision_lora.adapters.weights.deltas import VARIANTS, NewRows
 
 
 class SelfAttention(nn.Module):

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from tests.adapters import build
 from vision_lora.adapters.adapter import Adapter, Card, fingerprint
-from vision_lora.adapters.deltas import LowRank, RankStabilised
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.peft import CONFIG, WEIGHTS, read_peft, write_peft
+from vision_lora.adapters.weights.deltas import LowRank, RankStabilised
 from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import AdapterError, BrokenAdapterError, ForeignLayoutError, MismatchError

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from vision_lora.adapters.adapter import Adapter, Card
-from vision_lora.adapters.deltas import VARIANTS, LowRank, max_rank
 from vision_lora.adapters.plan import make_plan
+from vision_lora.adapters.weights.deltas import VARIANTS, LowRank, max_rank
 from vision_lora.errors import AdapterError
 
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 import vision_lora.detectors  # noqa: F401 - imports Ultralytics as this package wants it
 from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.attach import AdapterSet
-from vision_lora.adapters.deltas import VARIANTS
 from vision_lora.adapters.layers import Adapted
 from vision_lora.adapters.plan import make_plan
+from vision_lora.adapters.weights.deltas import VARIANTS
 
 TINY = {
     "nc": 4,

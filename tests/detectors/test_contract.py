@@ -15,9 +15,9 @@ from torch import Tensor
 
 from tests.detectors.build import MAKERS, NAMES, make, pictures
 from vision_lora.adapters.adapter import Adapter, fingerprint
-from vision_lora.adapters.deltas import NewRows
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.layers import Adapted
+from vision_lora.adapters.weights.deltas import NewRows
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter, plan_adapter

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from vision_lora.adapters.adapter import fingerprint
-from vision_lora.adapters.deltas import VARIANTS
 from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.adapters.layers import Adapted
+from vision_lora.adapters.weights.deltas import VARIANTS
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors import yolo

@@ -12,8 +12,8 @@ import torch
 from tests.detectors.build import MAKERS, NAMES, make, pictures
 from tests.runs import options
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.deltas import LowRank
 from vision_lora.adapters.file import load_adapter
+from vision_lora.adapters.weights.deltas import LowRank
 from vision_lora.datasets.batches.batch import Batch
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.leaves import leaves

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vision_lora.adapters.deltas import Delta, NewRows
 from vision_lora.adapters.plan import Plan, make_delta
+from vision_lora.adapters.weights.deltas import Delta, NewRows
 from vision_lora.errors import AdapterError, ClassClashError
 from vision_lora.text.names import strange, unfit
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.bank import Bank, Link
 from vision_lora.adapters.layers import Adapted, Parameters, adapt, restore, sites
+from vision_lora.adapters.weights.bank import Bank, Link
 from vision_lora.errors import (
     AdapterError,
     AlreadyAttachedError,
@@ -116,7 +116,7 @@ class AdapterSet:
         """In training on a GPU, all layers' weights of the active adapter are made at once for the passes within.
 
         On the CPU a layer's own few operations cost nothing beside its convolution, and some layers take a backward
-        through their factors (`vision_lora.adapters.factored`).
+        through their factors (`vision_lora.adapters.weights.factored`).
         """
         bank = self._bank() if torch.is_grad_enabled() and self.active is not None and not self.merged else None
         if bank is None or bank.device.type == "cpu":

@@ -24,8 +24,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vision_lora.adapters.adapter import Adapter, Card, fingerprint
-from vision_lora.adapters.deltas import VARIANTS, Delta, LowRank, NewRows
-from vision_lora.adapters.tensors import brief, read_tensors, reject_doubles
+from vision_lora.adapters.weights.deltas import VARIANTS, Delta, LowRank, NewRows
+from vision_lora.adapters.weights.tensors import brief, read_tensors, reject_doubles
 from vision_lora.errors import AdapterError, BrokenAdapterError, NewerAdapterError
 
 FORMAT = 1  # rises when older readers could misunderstand a file

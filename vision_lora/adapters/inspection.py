@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.deltas import Delta, LowRank, NewRows, ScaleShift
 from vision_lora.adapters.layers import sites
+from vision_lora.adapters.weights.deltas import Delta, LowRank, NewRows, ScaleShift
 from vision_lora.errors import MismatchError
 
 

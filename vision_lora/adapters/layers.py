@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision_lora.adapters import bias_apart, factored
-from vision_lora.adapters.deltas import Delta
+from vision_lora.adapters.weights import bias_apart, factored
+from vision_lora.adapters.weights.deltas import Delta
 
 Parameters = dict[str, Tensor | None]
 

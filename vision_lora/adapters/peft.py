@@ -31,9 +31,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter, Card
-from vision_lora.adapters.deltas import Delta, FrozenDown, LowRank, NewRows, RankStabilised, ScaleShift
 from vision_lora.adapters.layers import sites
-from vision_lora.adapters.tensors import MAX_HEADER, brief, read_tensors, reject_doubles
+from vision_lora.adapters.weights.deltas import Delta, FrozenDown, LowRank, NewRows, RankStabilised, ScaleShift
+from vision_lora.adapters.weights.tensors import MAX_HEADER, brief, read_tensors, reject_doubles
 from vision_lora.errors import AdapterError, BrokenAdapterError, ForeignLayoutError, MismatchError
 
 CONFIG = "adapter_config.json"

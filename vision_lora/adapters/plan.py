@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from vision_lora.adapters.deltas import VARIANTS, Delta, NewRows, ScaleShift, max_rank
 from vision_lora.adapters.layers import Site, sites
+from vision_lora.adapters.weights.deltas import VARIANTS, Delta, NewRows, ScaleShift, max_rank
 from vision_lora.errors import AdapterError
 
 

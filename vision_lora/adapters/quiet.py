@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.deltas import LowRank
+from vision_lora.adapters.weights.deltas import LowRank
 
 MOST_COLUMNS = 2304  # a wider layer keeps its random start: its directions would take seconds and much memory
 MOST_NUMBERS = 2**27  # in the second moments that are held at once, half a GiB: what is beyond waits for another round

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 
 from vision_lora.adapters.adapter import Adapter, Card
-from vision_lora.adapters.deltas import VARIANTS, LowRank
 from vision_lora.adapters.plan import Plan, make_plan
+from vision_lora.adapters.weights.deltas import VARIANTS, LowRank
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.network.rows import grow_rows
 from vision_lora.errors import ClassClashError, ConfigError
@@ -39,7 +39,7 @@ def plan_adapter(
         detector: the base.
         classes: number of new classes.
         rank: rank of the low-rank factors, capped per layer.
-        variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
+        variant: kind of delta, a name of `vision_lora.adapters.weights.deltas.VARIANTS`.
         placement: which stages are adapted.
         layers: only these of them; the classes' layers are adapted always.
     """
@@ -80,7 +80,7 @@ def new_adapter(
         names: the new classes.
         rank: rank of the low-rank factors, capped per layer.
         alpha: numerator of the factor before B·A; None takes the variant's default.
-        variant: kind of delta, a name of `vision_lora.adapters.deltas.VARIANTS`.
+        variant: kind of delta, a name of `vision_lora.adapters.weights.deltas.VARIANTS`.
         placement: which stages are adapted.
         layers: only these of them; None for all.
         imgsz: side of the square pictures that it will be trained on, pixels.

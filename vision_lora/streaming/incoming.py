@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vision_lora.adapters.tensors import brief, reject_doubles
+from vision_lora.adapters.weights.tensors import brief, reject_doubles
 from vision_lora.errors import ConfigError
 
 LONGEST = 65_536  # bytes of a request's body: a threshold for each of a thousand classes

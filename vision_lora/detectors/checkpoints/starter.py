@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
-from vision_lora.adapters.tensors import read_tensors
+from vision_lora.adapters.weights.tensors import read_tensors
 from vision_lora.detectors.checkpoints import weights
 from vision_lora.errors import AdapterError, CheckpointError, reason
 

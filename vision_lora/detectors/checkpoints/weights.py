@@ -15,7 +15,7 @@ from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, yaml_mode
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
-from vision_lora.adapters.tensors import brief
+from vision_lora.adapters.weights.tensors import brief
 from vision_lora.detectors.checkpoints.layer_list import BUILDABLE
 from vision_lora.detectors.checkpoints.revive import ALLOWED, Reviver
 from vision_lora.detectors.checkpoints.torch_file import open_torch_file

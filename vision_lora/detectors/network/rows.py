@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vision_lora.adapters.deltas import NewRows
+from vision_lora.adapters.weights.deltas import NewRows
 
 
 def replace_rows(layer: nn.Module, count: int, kept: int) -> tuple[Tensor, Tensor | None]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter
-from vision_lora.adapters.tensors import brief
+from vision_lora.adapters.weights.tensors import brief
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import AdapterError
 from vision_lora.streaming.choices.registry import Shelf

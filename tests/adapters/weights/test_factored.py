@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vision_lora.adapters import factored
-from vision_lora.adapters.deltas import FrozenDown, LowRank, RankStabilised, ScaleShift, WeightDecomposed
 from vision_lora.adapters.layers import adapt, sites
+from vision_lora.adapters.weights import factored
+from vision_lora.adapters.weights.deltas import FrozenDown, LowRank, RankStabilised, ScaleShift, WeightDecomposed
 
 CASES = {
     "dense": (lambda: nn.Conv2d(8, 16, 3, padding=1), (2, 8, 12, 12)),

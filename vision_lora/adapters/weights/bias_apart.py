@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision_lora.adapters import compute
+from vision_lora.adapters.weights import compute
 
 
 def applies(layer: nn.Conv2d, input: Tensor) -> bool:

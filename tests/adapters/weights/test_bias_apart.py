@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vision_lora.adapters import bias_apart
-from vision_lora.adapters.deltas import ScaleShift
 from vision_lora.adapters.layers import adapt, sites
+from vision_lora.adapters.weights import bias_apart
+from vision_lora.adapters.weights.deltas import ScaleShift
 
 CASES: dict[str, Callable[[], nn.Conv2d]] = {
     "dense": lambda: nn.Conv2d(8, 16, 3, padding=1),

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision_lora.adapters import compute
-from vision_lora.adapters.deltas import Delta, FrozenDown, LowRank, RankStabilised
+from vision_lora.adapters.weights import compute
+from vision_lora.adapters.weights.deltas import Delta, FrozenDown, LowRank, RankStabilised
 
 # Thin products run far below a processor's peak, and reading dy and y for dg is not free. From weights with this many
 # times the numbers of their factors on, they take less time than dW' (YOLO11n, two CPU cores, fp32).

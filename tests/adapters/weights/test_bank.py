@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from tests.adapters.build import adapter_of
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.attach import AdapterSet
-from vision_lora.adapters.bank import Bank, Link, refusal
-from vision_lora.adapters.deltas import VARIANTS, ScaleShift
 from vision_lora.adapters.layers import AdaptedConv2d, AdaptedLinear, adapt, sites
+from vision_lora.adapters.weights.bank import Bank, Link, refusal
+from vision_lora.adapters.weights.deltas import VARIANTS, ScaleShift
 
 
 class Kinds(nn.Module):

@@ -3,7 +3,7 @@
 Layer by layer, what an adapter makes of the base's weights costs a GPU about 17 small kernels a layer, and the host
 launches them more slowly than the device runs them. Here layers whose weights have equally many columns stand together
 in one batched product, padded to the tallest of them: the 80 layers of a YOLO are some 20 products, with one backward
-for all. The numbers are those of `vision_lora.adapters.deltas`, in one formula for its variants:
+for all. The numbers are those of `vision_lora.adapters.weights.deltas`, in one formula for its variants:
 
     W' = q (1 + g) (W + s·B·A),    b' = b (1 + g) + t.
 
@@ -24,8 +24,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from vision_lora.adapters.deltas import Delta, FrozenDown, LowRank, ScaleShift, WeightDecomposed
 from vision_lora.adapters.layers import Adapted, AdaptedConv2d, AdaptedLinear, Parameters
+from vision_lora.adapters.weights.deltas import Delta, FrozenDown, LowRank, ScaleShift, WeightDecomposed
 
 
 class Link(NamedTuple):

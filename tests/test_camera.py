@@ -254,12 +254,12 @@ def test_a_real_detector_switches_between_adapters_while_it_streams(
             name, seen = (("night", "intruder"), ("day", "worker"))[turn % 2]
             at_work.service.change("gate", adapter=name)
             changed = time.monotonic()
-            wait_until(lambda changed=changed: sum(one.shot.captured > changed for one in results) >= 2, 20)
-            after = [one for one in results if one.shot.captured > changed]
+            wait_until(lambda changed=changed: sum(one.frame.captured > changed for one in results) >= 2, 20)
+            after = [one for one in results if one.frame.captured > changed]
             assert {one.found.name(i) for one in after for i in range(len(one.found))} == {seen}
         assert at_work.read("gate").dropped == before
         alarms = at_work.read("gate").alarms
-    numbers = [one.shot.number for one in results[first:]]
+    numbers = [one.frame.number for one in results[first:]]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert alarms["worker"] >= 3
     assert alarms["intruder"] >= 3

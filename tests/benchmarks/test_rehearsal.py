@@ -30,8 +30,8 @@ def test_playback_is_a_camera_with_its_own_pace(tmp_path: Path) -> None:
     with live_feed(numbers, 20) as url:
         feed = open_feed(read_address(url), 5, lambda cause: None)
         began, seen = time.monotonic(), []
-        for grab in feed:
-            seen.append(read_number(grab.picture()))
+        for raw in feed:
+            seen.append(read_number(raw.picture()))
             if time.monotonic() - began > 3:
                 break
         feed.close()

@@ -276,7 +276,11 @@ def test_detections_are_kept_to_the_bit(tmp_path: Path) -> None:
 
 _PARENT = """
 import subprocess, sys, time
-child = "import time; from vision_lora.system import parent as leash; leash.hold(); print('up', flush=True); time.sleep(600)"
+child = '''import time
+from vision_lora.system.parent import end_with_parent
+end_with_parent()
+print("up", flush=True)
+time.sleep(600)'''
 process = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, start_new_session=True)
 print(process.pid, flush=True)
 time.sleep(600)

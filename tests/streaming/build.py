@@ -26,7 +26,7 @@ from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
 from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.options import CameraConfig
-from vision_lora.streaming.pipeline import Result
+from vision_lora.streaming.pipeline import DetectedFrame
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
 from vision_lora.system.signals import Stop
@@ -190,12 +190,12 @@ def running(detector: Any = None, **options: Any) -> Iterator[Running]:
         at_work.end()
 
 
-def results_of(monkeypatch: pytest.MonkeyPatch) -> list[Result]:
+def results_of(monkeypatch: pytest.MonkeyPatch) -> list[DetectedFrame]:
     """Every result that is judged, in order."""
-    results: list[Result] = []
+    results: list[DetectedFrame] = []
     judge = Service._judge
 
-    def noting(service: Service, result: Result) -> None:
+    def noting(service: Service, result: DetectedFrame) -> None:
         judge(service, result)
         results.append(result)
 

@@ -60,7 +60,7 @@ def test_every_picture_of_a_file_is_detected_in_order_and_it_ends_by_itself(
     with running(source=[str(video)], events=str(events), crops=str(crops)) as at_work:
         assert at_work.end() == 0
         read = at_work.read("belt")
-    assert [result.shot.number for result in results] == list(range(60))
+    assert [result.frame.number for result in results] == list(range(60))
     assert (read.received, read.detected, read.dropped, read.state) == (60, 60, {}, "ended")
     told = list(read_events(events))
     kinds = [event["kind"] for event in told]
@@ -146,12 +146,12 @@ def test_an_adapter_is_switched_without_losing_a_picture(adapters: Path, monkeyp
             name, learned = (("line2", {"square", "stain"}), ("line1", {"square", "scratch"}))[turn % 2]
             at_work.service.change("line", adapter=name)
             changed = time.monotonic()
-            wait_until(lambda changed=changed: sum(one.shot.captured > changed for one in results) >= 3)
-            after = [one for one in results if one.shot.captured > changed]
+            wait_until(lambda changed=changed: sum(one.frame.captured > changed for one in results) >= 3)
+            after = [one for one in results if one.frame.captured > changed]
             assert {one.choice.adapter for one in after} == {name}
             assert {one.found.name(i) for one in after for i in range(len(one.found))} == learned
         assert at_work.read("line").dropped == dropped
-        numbers = [result.shot.number for result in results[first:]]
+        numbers = [result.frame.number for result in results[first:]]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
         assert at_work.kinds("line").count("switched") == 12
 

@@ -22,7 +22,7 @@ from vision_lora.pictures.drawing import draw_detections, grid
 from vision_lora.pictures.videos import Video
 from vision_lora.streaming.files.results import CocoResults
 from vision_lora.streaming.files.sinks import AnnotatedFolder
-from vision_lora.streaming.sources.source import FileSource, Frame
+from vision_lora.streaming.sources.source import FileFrame, FileSource
 from vision_lora.system.outputs import results_folder
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Results(Sequence[Result]):
         ([('picture-0.png', 64, 0), ('picture-1.png', 32, 0)], [])
     """
 
-    def __init__(self, source: FileSource, found: Iterable[tuple[Frame, Detections]]) -> None:
+    def __init__(self, source: FileSource, found: Iterable[tuple[FileFrame, Detections]]) -> None:
         self._source = source
         places = {source.name(file): place for place, file in enumerate(source.files)}
         self._results = tuple(_result(source, places[frame.name], frame, detections) for frame, detections in found)
@@ -272,7 +272,7 @@ class Results(Sequence[Result]):
         return coco
 
 
-def _result(source: FileSource, place: int, frame: Frame, found: Detections) -> Result:
+def _result(source: FileSource, place: int, frame: FileFrame, found: Detections) -> Result:
     """A frame's result; the frame with its pixels is let go."""
     path = None if in_memory(source, place) else source.files[place]
     seen = (frame.name, path, frame.index, frame.image_id, frame.width, frame.height)

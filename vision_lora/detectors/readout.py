@@ -1,4 +1,4 @@
-"""The way out: how raw outputs are read, and what comes of them."""
+"""Postprocessing: how raw outputs become detections, and those of several passes one list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vision_lora.pictures.detections import Detections
 
 
 class Readout(NamedTuple):
-    """How to turn raw outputs into detections.
+    """Options of postprocessing: how raw outputs become detections.
 
     Attributes:
         confidence: lowest score that counts, 0 to 1.

@@ -1,1 +1,1 @@
-"""How good a detector is: mAP, and the pictures and curves that show it."""
+"""How good a detector is: mAP as COCO counts it, and what is left of the base's own classes."""

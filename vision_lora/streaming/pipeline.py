@@ -19,7 +19,7 @@ from vision_lora.errors import VisionLoraError
 from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.choices.attached import Attached
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.streaming.sources.inbox import Inbox, Shot
+from vision_lora.streaming.sources.inbox import Frame, Inbox
 from vision_lora.streaming.worker import Worker
 
 BATCH = 8  # pictures at once
@@ -27,17 +27,17 @@ WAITING = 4  # batches that wait to be judged: beyond, the detector waits
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class DetectedFrame:
     """A picture and what was found in it.
 
     Args:
-        shot: the picture as it came.
+        frame: the picture as it came.
         picture: (H, W, 3) uint8 RGB.
         found: detections down to the choice's floor.
         choice: what it was detected with.
     """
 
-    shot: Shot
+    frame: Frame
     picture: NDArray[np.uint8]
     found: Detections
     choice: Choice
@@ -59,7 +59,7 @@ class Detecting(Worker):
     ) -> None:
         super().__init__("detecting")
         self.choices = choices
-        self.results: queue.Queue[list[Result] | None] = queue.Queue(WAITING)
+        self.results: queue.Queue[list[DetectedFrame] | None] = queue.Queue(WAITING)
         self.beat = time.monotonic()
         self._attached = attached
         self._inbox = inbox
@@ -92,10 +92,10 @@ class Detecting(Worker):
         self.beat = time.monotonic()
         self._answer()
         ending = self._finish.is_set()  # asked before taking: what came earlier is not left behind
-        shots = self._inbox.take(BATCH, timeout=0.0 if ending else 0.5)
-        if shots:
-            self.results.put(self._batch(shots))
-        return bool(shots) or not ending
+        frames = self._inbox.take(BATCH, timeout=0.0 if ending else 0.5)
+        if frames:
+            self.results.put(self._batch(frames))
+        return bool(frames) or not ending
 
     def _answer(self) -> None:
         while not self._questions.empty():
@@ -119,19 +119,19 @@ class Detecting(Worker):
         readout = Readout(confidence=choice.floor, iou=self._iou)
         return self._attached.detector.predict(pictures, side, mode=choice.mode, readout=readout)
 
-    def _batch(self, shots: Sequence[Shot]) -> list[Result]:
+    def _batch(self, frames: Sequence[Frame]) -> list[DetectedFrame]:
         """Sources that are watched with the same share a batch."""
-        groups: Mapping[Any, list[Shot]] = defaultdict(list)
-        for shot in shots:
-            choice = self.choices[shot.source]
-            groups[choice.adapter, choice.mode, choice.floor].append(shot)
+        groups: Mapping[Any, list[Frame]] = defaultdict(list)
+        for frame in frames:
+            choice = self.choices[frame.source]
+            groups[choice.adapter, choice.mode, choice.floor].append(frame)
         results = []
         for members in groups.values():
-            pictures = [shot.picture() for shot in members]
+            pictures = [frame.picture() for frame in members]
             found = self.detect(pictures, self.choices[members[0].source])
             results += [
-                Result(shot, picture, detections, self.choices[shot.source])
-                for shot, picture, detections in zip(members, pictures, found, strict=True)
+                DetectedFrame(frame, picture, detections, self.choices[frame.source])
+                for frame, picture, detections in zip(members, pictures, found, strict=True)
             ]
         return results
 
@@ -144,7 +144,9 @@ class Judging(Worker):
         judge: what is done with each.
     """
 
-    def __init__(self, results: queue.Queue[list[Result] | None], judge: Callable[[Result], None]) -> None:
+    def __init__(
+        self, results: queue.Queue[list[DetectedFrame] | None], judge: Callable[[DetectedFrame], None]
+    ) -> None:
         super().__init__("judging")
         self._results = results
         self._judge = judge

@@ -22,11 +22,11 @@ from vision_lora.streaming.alarms.rules import Alarm
 from vision_lora.streaming.alarms.watch import Watch
 from vision_lora.streaming.choices.attached import SPARE, Attached
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.streaming.choices.registry import Shelf
+from vision_lora.streaming.choices.registry import AdapterRegistry
 from vision_lora.streaming.choices.state import StateFile
 from vision_lora.streaming.incoming import shown
 from vision_lora.streaming.options import CameraConfig
-from vision_lora.streaming.pipeline import Detecting, Judging, Result
+from vision_lora.streaming.pipeline import DetectedFrame, Detecting, Judging
 from vision_lora.streaming.records.crops import Crops
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.records.events import EventLog
@@ -39,7 +39,7 @@ from vision_lora.streaming.sources.inbox import Inbox
 from vision_lora.streaming.sources.reader import FileReader, LiveReader, Patience, Reader
 from vision_lora.streaming.sources.source import open_files
 from vision_lora.streaming.sources.stats import Reading, Stats
-from vision_lora.streaming.view import Sight, View
+from vision_lora.streaming.view import PageFrame, View
 from vision_lora.streaming.worker import Worker
 from vision_lora.system.signals import Stop
 from vision_lora.text.names import told
@@ -72,7 +72,7 @@ class Service:
         self.sources = {source.name: source for source in sources}
         self.stats = {name: Stats() for name in self.sources}
         self.view = View()
-        self.shelf = Shelf(
+        self.registry = AdapterRegistry(
             None if config.adapters is None else Path(config.adapters),
             [source.adapter for source in sources if source.adapter is not None],
         )
@@ -85,7 +85,7 @@ class Service:
         for given in files.values():
             if len(given.files) == 1:  # where it cannot be read, nothing has been begun
                 next(iter(given))
-        self.attached = Attached(detector, self.shelf)
+        self.attached = Attached(detector, self.registry)
         self._state = StateFile(None if config.events is None else Path(config.events).with_suffix(".state.json"))
         choices = {source.name: self._first_choice(source) for source in sources}
         self._attach_spares()
@@ -218,7 +218,7 @@ class Service:
 
     def _attach_spares(self) -> None:
         """Attach what the page offers, so that the first switch costs no time either."""
-        for name in self.shelf.names()[:SPARE]:
+        for name in self.registry.names()[:SPARE]:
             if (error := self._unusable(name)) is not None:
                 log.warning("cannot be switched to: %s", error)
 
@@ -247,44 +247,46 @@ class Service:
     def _dropped(self, source: str, cause: str) -> None:
         self.stats[source].dropped(cause)
 
-    def _judge(self, result: Result) -> None:
-        shot, found, choice = result.shot, result.found, result.choice
-        tracks, alarms = self._watches[shot.source].look(shot, found, choice)
+    def _judge(self, result: DetectedFrame) -> None:
+        frame, found, choice = result.frame, result.found, result.choice
+        tracks, alarms = self._watches[frame.source].look(frame, found, choice)
         for alarm in alarms:
             self._alarm(result, alarm)
-        self.stats[shot.source].detected(time.monotonic() - shot.captured)
+        self.stats[frame.source].detected(time.monotonic() - frame.captured)
         counts = np.array([found.scores[i] >= choice.threshold(found.name(i)) for i in range(len(found))], bool)
         shown = replace(found, boxes=found.boxes[counts], scores=found.scores[counts], classes=found.classes[counts])
-        self.view.show(shot.source, Sight(shot.number, result.picture, _for_page(shown, tracks[counts], shot.size)))
+        self.view.show(
+            frame.source, PageFrame(frame.number, result.picture, _for_page(shown, tracks[counts], frame.size))
+        )
         if self.recorder is not None:
-            self.recorder.record(shot, result.picture, shown)
+            self.recorder.record(frame, result.picture, shown)
 
-    def _alarm(self, result: Result, alarm: Alarm) -> None:
-        shot, found, row = result.shot, result.found, alarm.row
-        key = f"{shot.source} {shot.key} {alarm.track}"
+    def _alarm(self, result: DetectedFrame, alarm: Alarm) -> None:
+        frame, found, row = result.frame, result.found, alarm.row
+        key = f"{frame.source} {frame.key} {alarm.track}"
         event_id = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-        name = f"{file_stamp(shot.at)}-{shot.source}-{event_id}"
+        name = f"{file_stamp(frame.at)}-{frame.source}-{event_id}"
         # First the close-up, then the event that names it.
         crop = self.crops.keep(event_id, name, result.picture, found.boxes[row])
         event = self.journal.tell(
             "alarm",
-            shot.source,
+            frame.source,
             event_id=event_id,
-            at=shot.at,
+            at=frame.at,
             **{"class": alarm.name},
             vocabulary=found.source(row),
             score=round(float(found.scores[row]), 4),
             box=[round(float(value), 1) for value in found.boxes[row]],
-            size=list(shot.size),
+            size=list(frame.size),
             track=alarm.track,
-            picture=shot.number,
-            **({"file": shot.file} if shot.file else {}),
+            picture=frame.number,
+            **({"file": frame.file} if frame.file else {}),
             **({"zone": alarm.zone} if alarm.zone else {}),
             adapter=result.choice.adapter,
             crop=None if crop is None else crop.name,
         )
         if event is not None:
-            self.stats[shot.source].alarmed(alarm.name)
+            self.stats[frame.source].alarmed(alarm.name)
 
     def _end(self) -> None:
         """Let everything finish what it has begun, each within its time."""

@@ -12,7 +12,7 @@ from vision_lora.errors import ConfigError
 from vision_lora.pictures.detections import Mode
 from vision_lora.streaming.alarms.rules import Zone
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.streaming.choices.registry import Shelf
+from vision_lora.streaming.choices.registry import AdapterRegistry
 from vision_lora.streaming.options import CameraConfig, SourceConfig
 from vision_lora.streaming.sources.address import Address, host, read_address
 
@@ -57,7 +57,7 @@ def read_sources(config: CameraConfig) -> list[SourceSettings]:
             adapter = given.adapter or config.adapter
             mode = given.mode or config.mode
             choice = Choice(
-                None if adapter is None else Shelf.name(Path(adapter)),
+                None if adapter is None else AdapterRegistry.name(Path(adapter)),
                 mode,
                 config.confidence if given.confidence is None else given.confidence,
                 given.thresholds or {},

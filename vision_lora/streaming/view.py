@@ -16,7 +16,7 @@ WIDEST = 960  # pixels of a picture on the page
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class PageFrame:
     """One picture with what was found in it.
 
     Args:
@@ -31,28 +31,28 @@ class Sight:
 
 
 class View:
-    """Holds the newest sight of each source; it becomes a JPEG once, however many look, and never where nobody does."""
+    """Holds the newest frame of each source; it becomes a JPEG once, however many look, and never where nobody does."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sights: dict[str, Sight] = {}
+        self._frames: dict[str, PageFrame] = {}
         self._encoded: dict[str, tuple[int, bytes]] = {}
 
-    def show(self, source: str, sight: Sight) -> None:
+    def show(self, source: str, frame: PageFrame) -> None:
         """Replace a source's picture."""
-        self._sights[source] = sight
+        self._frames[source] = frame
 
-    def newest(self, source: str) -> Sight | None:
+    def newest(self, source: str) -> PageFrame | None:
         """A source's picture; None before the first."""
-        return self._sights.get(source)
+        return self._frames.get(source)
 
-    def jpeg(self, source: str, sight: Sight) -> bytes:
-        """A sight's picture, at most `WIDEST` pixels wide."""
+    def jpeg(self, source: str, frame: PageFrame) -> bytes:
+        """A frame's picture, at most `WIDEST` pixels wide."""
         with self._lock:
             number, encoded = self._encoded.get(source, (-1, b""))
-            if number != sight.number:
-                encoded = _small_jpeg(sight.picture)
-                self._encoded[source] = (sight.number, encoded)
+            if number != frame.number:
+                encoded = _small_jpeg(frame.picture)
+                self._encoded[source] = (frame.number, encoded)
             return encoded
 
 

@@ -7,12 +7,12 @@ import os
 import threading
 
 
-def hold() -> None:
+def end_with_parent() -> None:
     """End this process at once when standard input is closed, which happens when the parent ends, however it ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_after_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _end_after_parent() -> None:
     # os.read holds no lock of Python's own that a forked loader process could wait for.
     while os.read(0, 1):
         pass

@@ -10,15 +10,17 @@ from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.alarms.rules import Alarm
 from vision_lora.streaming.alarms.watch import Watch
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.streaming.sources.inbox import Shot
+from vision_lora.streaming.sources.inbox import Frame
 
 NAMES = ("person", "scratch", "dent")  # one general class, two of the adapter
 SIZE = (200, 100)
 Box = tuple[str, float, tuple[float, float, float, float]]  # class, score, corners
 
 
-def shot(number: int, *, alone: bool = False, fps: float = 10.0) -> Shot:
-    return Shot("line", number, 0, 0, number / fps, SIZE, lambda: np.zeros((1, 1, 3), np.uint8), str(number), "", alone)
+def frame(number: int, *, alone: bool = False, fps: float = 10.0) -> Frame:
+    return Frame(
+        "line", number, 0, 0, number / fps, SIZE, lambda: np.zeros((1, 1, 3), np.uint8), str(number), "", alone
+    )
 
 
 def found(*boxes: Box) -> Detections:
@@ -45,7 +47,7 @@ def watch(
     return [
         (number, alarm)
         for number, boxes in enumerate(pictures)
-        for alarm in watcher.look(shot(number, alone=alone), found(*boxes), choice)[1]
+        for alarm in watcher.look(frame(number, alone=alone), found(*boxes), choice)[1]
     ]
 
 
@@ -107,7 +109,7 @@ def test_a_person_in_front_of_a_scratch_is_another_thing() -> None:
     watcher, choice = Watch({}, 2), Choice("line", "both", 0.5)
     for number in range(6):
         box = (10.0, 10.0, 60.0, 60.0)
-        tracks, _ = watcher.look(shot(number), found(("person", 0.9, box), ("scratch", 0.8, box)), choice)
+        tracks, _ = watcher.look(frame(number), found(("person", 0.9, box), ("scratch", 0.8, box)), choice)
     assert tracks[0] != tracks[1]
     assert min(tracks) >= 0
 
@@ -134,7 +136,7 @@ def test_another_adapter_begins_afresh() -> None:
     first, second = Choice("line", "both", 0.5), Choice("other", "both", 0.5)
     alarms = []
     for number, boxes in enumerate(moving("scratch", 12, step=1)):
-        alarms += watcher.look(shot(number), found(*boxes), first if number < 6 else second)[1]
+        alarms += watcher.look(frame(number), found(*boxes), first if number < 6 else second)[1]
     assert len(alarms) == 2
 
 
@@ -143,7 +145,7 @@ def test_nothing_is_remembered_for_ever() -> None:
     random = np.random.default_rng(0)
     for number in range(2000):
         x, y = random.uniform(0, 150), random.uniform(0, 60)
-        watcher.look(shot(number), found(("scratch", 0.9, (x, y, x + 20, y + 20))), choice)
+        watcher.look(frame(number), found(("scratch", 0.9, (x, y, x + 20, y + 20))), choice)
     assert watcher._rules is not None
     assert len(watcher._rules._things) < 60
     assert sum(len(tracker.tracks) for tracker in watcher._tracking._trackers) < 40  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import pytest
 
 from vision_lora.adapters.file import load_adapter
 from vision_lora.errors import AdapterError, ConfigError
-from vision_lora.streaming.choices.registry import Shelf
+from vision_lora.streaming.choices.registry import AdapterRegistry
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_names_are_those_of_the_folder(folder: Path) -> None:
-    shelf = Shelf(folder)
-    assert shelf.names() == ["alias", "line1", "line2"]
-    assert shelf.file("line1") == folder / "line1.safetensors"
+    registry = AdapterRegistry(folder)
+    assert registry.names() == ["alias", "line1", "line2"]
+    assert registry.file("line1") == folder / "line1.safetensors"
     (folder / "line3.safetensors").touch()
-    assert "line3" in shelf.names()
+    assert "line3" in registry.names()
 
 
 @pytest.mark.parametrize(
@@ -52,27 +52,27 @@ def test_names_are_those_of_the_folder(folder: Path) -> None:
 )
 def test_nothing_outside_of_the_folder_has_a_name(folder: Path, name: str) -> None:
     with pytest.raises(AdapterError, match="no adapter"):
-        Shelf(folder).file(name)
+        AdapterRegistry(folder).file(name)
 
 
 def test_files_that_are_given_have_names_too(folder: Path, tmp_path: Path) -> None:
-    shelf = Shelf(None, [tmp_path / "secret.safetensors"])
-    assert shelf.names() == ["secret"]
-    assert Shelf(folder, [folder / "line1.safetensors"]).names() == ["alias", "line1", "line2"]
+    registry = AdapterRegistry(None, [tmp_path / "secret.safetensors"])
+    assert registry.names() == ["secret"]
+    assert AdapterRegistry(folder, [folder / "line1.safetensors"]).names() == ["alias", "line1", "line2"]
 
 
 def test_one_name_for_two_files_is_a_mistake(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "line1.safetensors"
     other.touch()
     with pytest.raises(ConfigError, match="two adapters of one name"):
-        Shelf(folder, [other])
+        AdapterRegistry(folder, [other])
     with pytest.raises(ConfigError, match="two adapters of one name"):
-        Shelf(None, [other, folder / "line1.safetensors"])
+        AdapterRegistry(None, [other, folder / "line1.safetensors"])
     with pytest.raises(ConfigError, match="no such folder"):
-        Shelf(tmp_path / "gone")
+        AdapterRegistry(tmp_path / "gone")
 
 
-def test_whatever_lies_in_the_folder_the_shelf_goes_on(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_whatever_lies_in_the_folder_the_registry_goes_on(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     os.mkfifo(folder / "pipe.safetensors")
     (folder / "folder.safetensors").mkdir()
     (folder / "loop.safetensors").symlink_to(folder / "loop.safetensors")
@@ -84,22 +84,22 @@ def test_whatever_lies_in_the_folder_the_shelf_goes_on(folder: Path, caplog: pyt
         file.truncate(10_000_000_000)
     with (folder / "hollow.safetensors").open("wb") as file:
         file.truncate(1_000_000_000)
-    shelf = Shelf(folder)
+    registry = AdapterRegistry(folder)
     names = ["alias", "hollow", "huge", "line1", "line2"]
-    assert shelf.names() == names
-    json.dumps(shelf.names()).encode()
+    assert registry.names() == names
+    json.dumps(registry.names()).encode()
     tracemalloc.start()
     for name in names:  # line1 and line2 are empty
         with pytest.raises(AdapterError) as refused:
-            load_adapter(shelf.file(name))
+            load_adapter(registry.file(name))
         assert len(str(refused.value).splitlines()) == 1
     assert tracemalloc.get_traced_memory()[1] < 50_000_000
     tracemalloc.stop()
     shutil.rmtree(folder)
     for _ in range(3):
-        assert shelf.names() == []
+        assert registry.names() == []
     assert len(caplog.records) == 1
     folder.mkdir()
     (folder / "line9.safetensors").touch()
-    assert shelf.names() == ["line9"]
+    assert registry.names() == ["line9"]
     assert "well again" in caplog.text

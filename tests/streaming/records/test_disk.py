@@ -24,7 +24,7 @@ from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.records.crops import SHOWN, Crops
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.records.segments import NAME, WAITING, Recorder
-from vision_lora.streaming.sources.inbox import Shot
+from vision_lora.streaming.sources.inbox import Frame
 
 NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("scratch",), 0)
 ONE = Detections(
@@ -32,11 +32,11 @@ ONE = Detections(
 )
 
 
-def shot(
+def frame(
     number: int, source: str = "line", *, fps: float = 10, size: tuple[int, int] = (160, 120), file: str = ""
-) -> Shot:
+) -> Frame:
     clock = number / fps
-    return Shot(
+    return Frame(
         source, number, clock, 1_800_000_000 + clock, clock, size, lambda: np.zeros(1, np.uint8), str(number), file
     )
 
@@ -78,11 +78,11 @@ def test_close_ups_show_the_defect_and_the_last_ones_are_kept(tmp_path: Path) ->
     assert cv2.imdecode(np.frombuffer(shown, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
-def record(folder: Path, shots: list[Shot], found: Detections = NOTHING, limit: float = 1e9) -> Counter[str]:
+def record(folder: Path, frames: list[Frame], found: Detections = NOTHING, limit: float = 1e9) -> Counter[str]:
     dropped: Counter[str] = Counter()
     recorder = Recorder(BoundedFolder("segments", folder, NAME, limit), lambda _, cause: dropped.update([cause]))
     recorder.start()
-    for one in shots:
+    for one in frames:
         recorder.record(one, np.full((one.size[1], one.size[0], 3), 90, np.uint8), found)
     recorder.stop()
     assert recorder.join(30)
@@ -91,8 +91,8 @@ def record(folder: Path, shots: list[Shot], found: Detections = NOTHING, limit: 
 
 
 def test_segments_of_a_minute_with_boxes_and_true_time(tmp_path: Path) -> None:
-    shots = [shot(number, fps=2, file="f") for number in range(150)]  # 75 s, every picture counts
-    assert not record(tmp_path, shots, ONE)
+    frames = [frame(number, fps=2, file="f") for number in range(150)]  # 75 s, every picture counts
+    assert not record(tmp_path, frames, ONE)
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == ["20270115T080000000Z-line.mp4", "20270115T080100000Z-line.mp4"]
     with av.open(str(files[0])) as video:
@@ -105,9 +105,9 @@ def test_segments_of_a_minute_with_boxes_and_true_time(tmp_path: Path) -> None:
 
 
 def test_another_size_is_another_segment_and_odd_sizes_work(tmp_path: Path) -> None:
-    shots = [shot(number, file="f") for number in range(5)]
-    shots += [shot(number, size=(161, 121), file="f") for number in range(5, 10)]
-    assert not record(tmp_path, shots)
+    frames = [frame(number, file="f") for number in range(5)]
+    frames += [frame(number, size=(161, 121), file="f") for number in range(5, 10)]
+    assert not record(tmp_path, frames)
     sizes = []
     for file in sorted(tmp_path.iterdir()):
         with av.open(str(file)) as video:
@@ -117,7 +117,7 @@ def test_another_size_is_another_segment_and_odd_sizes_work(tmp_path: Path) -> N
 
 def test_a_live_feed_is_never_slowed_by_its_recording(tmp_path: Path) -> None:
     began = time.monotonic()
-    dropped = record(tmp_path, [shot(number, size=(1920, 1080)) for number in range(100)])
+    dropped = record(tmp_path, [frame(number, size=(1920, 1080)) for number in range(100)])
     assert dropped["recording"] > 100 - WAITING - 60
     assert time.monotonic() - began < 20
 
@@ -129,7 +129,7 @@ def test_recordings_stay_within_their_share(tmp_path: Path) -> None:
     recorder.start()
     for number in range(40):
         noise = random.integers(0, 255, (120, 160, 3)).astype(np.uint8)
-        recorder.record(shot(number, fps=1 / 30, file="f"), noise, NOTHING)  # two pictures a segment
+        recorder.record(frame(number, fps=1 / 30, file="f"), noise, NOTHING)  # two pictures a segment
     recorder.stop()
     assert recorder.join(30)
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 200_000
@@ -161,7 +161,7 @@ def test_a_folder_that_vanishes_costs_the_recording_alone(tmp_path: Path, caplog
     (tmp_path / "gone").rmdir()
     recorder.start()
     for number in range(3):
-        recorder.record(shot(number, file="f"), draw_squares(1)[0], NOTHING)
+        recorder.record(frame(number, file="f"), draw_squares(1)[0], NOTHING)
     recorder.stop()
     assert recorder.join(10)
     recorder.check()
@@ -192,13 +192,13 @@ def test_a_full_disk_costs_recordings_alone_and_they_go_on_when_it_is_not(
     noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)
     with full_disk(0):
         for number in range(30):
-            recorder.record(shot(number, file="f"), noise, NOTHING)
+            recorder.record(frame(number, file="f"), noise, NOTHING)
         wait_until(recorder._queue.empty)
         time.sleep(0.1)
     assert dropped["recording"] > 20
     assert not list(tmp_path.iterdir()), "tries that came to nothing leave nothing behind"
     for number in range(30, 40):
-        recorder.record(shot(number, file="f"), noise, NOTHING)
+        recorder.record(frame(number, file="f"), noise, NOTHING)
     recorder.stop()
     assert recorder.join(30)
     recorder.check()
@@ -212,7 +212,7 @@ def test_an_end_on_a_full_disk_is_an_end(tmp_path: Path) -> None:
     dropped: Counter[str] = Counter()
     recorder = Recorder(BoundedFolder("segments", tmp_path, NAME, 1e9), lambda _, cause: dropped.update([cause]))
     recorder.start()
-    recorder.record(shot(0, file="f"), np.zeros((120, 160, 3), np.uint8), NOTHING)
+    recorder.record(frame(0, file="f"), np.zeros((120, 160, 3), np.uint8), NOTHING)
     wait_until(lambda: list(tmp_path.iterdir()) and next(tmp_path.iterdir()).stat().st_size)
     with full_disk(100):
         recorder.stop()
@@ -225,11 +225,11 @@ def test_a_source_that_cannot_be_recorded_is_tried_again_later_not_at_once(tmp_p
     recorder = Recorder(folder, lambda *_: None)
     (tmp_path / "gone").rmdir()
     recorder.start()
-    recorder.record(shot(0, file="f"), draw_squares(1)[0], NOTHING)
+    recorder.record(frame(0, file="f"), draw_squares(1)[0], NOTHING)
     wait_until(lambda: recorder._again)
     (tmp_path / "gone").mkdir()
-    recorder.record(shot(1, file="f"), draw_squares(1)[0], NOTHING)
-    recorder.record(shot(1, source="other", file="f"), draw_squares(1)[0], NOTHING)
+    recorder.record(frame(1, file="f"), draw_squares(1)[0], NOTHING)
+    recorder.record(frame(1, source="other", file="f"), draw_squares(1)[0], NOTHING)
     recorder.stop()
     assert recorder.join(10)
     assert [file.name[20:] for file in (tmp_path / "gone").iterdir()] == ["other.mp4"]
@@ -239,7 +239,7 @@ def test_a_clock_that_is_set_back_replaces_no_recording(tmp_path: Path) -> None:
     for fill in (90, 200):
         recorder = Recorder(BoundedFolder("segments", tmp_path, NAME, 1e9), lambda *_: None)
         recorder.start()
-        recorder.record(shot(0, file="f"), np.full((120, 160, 3), fill, np.uint8), NOTHING)
+        recorder.record(frame(0, file="f"), np.full((120, 160, 3), fill, np.uint8), NOTHING)
         recorder.stop()
         assert recorder.join(10)
     files = sorted(tmp_path.iterdir())

@@ -32,13 +32,13 @@ def ignore(_: str) -> None:
 def test_pictures_over_http_are_those_that_were_sent() -> None:
     with MjpegServer(draw_number, fps=50) as camera:
         feed = open_feed(read_address(camera.url), 3, ignore)
-        grabs = [grab for grab, _ in zip(feed, range(20), strict=False)]
+        raws = [raw for raw, _ in zip(feed, range(20), strict=False)]
         feed.close()
-    numbers = [read_number(grab.picture()) for grab in grabs]
+    numbers = [read_number(raw.picture()) for raw in raws]
     assert numbers == sorted(set(numbers))
     assert numbers[-1] - numbers[0] < 40
-    assert {grab.size for grab in grabs} == {(128, 32)}
-    captured = [grab.captured for grab in grabs]
+    assert {raw.size for raw in raws} == {(128, 32)}
+    captured = [raw.captured for raw in raws]
     assert captured == sorted(captured)
     assert abs(captured[-1] - time.monotonic()) < 5
 
@@ -46,10 +46,10 @@ def test_pictures_over_http_are_those_that_were_sent() -> None:
 def test_a_checksum_is_of_the_picture_and_of_nothing_else() -> None:
     with MjpegServer(lambda number: draw_number(number // 4), fps=50) as camera:
         feed = open_feed(read_address(camera.url), 3, ignore)
-        grabs = [(grab.checksum(), read_number(grab.picture())) for grab, _ in zip(feed, range(24), strict=False)]
+        raws = [(raw.checksum(), read_number(raw.picture())) for raw, _ in zip(feed, range(24), strict=False)]
         feed.close()
-    by_number = {number: checksum for checksum, number in grabs}
-    assert all(by_number[number] == checksum for checksum, number in grabs)
+    by_number = {number: checksum for checksum, number in raws}
+    assert all(by_number[number] == checksum for checksum, number in raws)
     assert len(set(by_number.values())) == len(by_number) >= 3
 
 
@@ -59,8 +59,8 @@ def test_a_reader_that_is_too_slow_gets_new_pictures_not_old_ones() -> None:
     with MjpegServer(draw_number, fps) as camera:
         feed = open_feed(read_address(camera.url), 3, dropped.append)
         began, ages = time.monotonic(), []
-        for grab in feed:
-            ages.append((camera.number - read_number(grab.picture())) / fps)
+        for raw in feed:
+            ages.append((camera.number - read_number(raw.picture())) / fps)
             time.sleep(0.02)
             if time.monotonic() - began > 5:
                 break
@@ -160,12 +160,12 @@ def test_pictures_of_a_local_camera_are_rgb_until_it_is_unplugged(tmp_path: Path
     red = np.zeros((48, 64, 3), np.uint8)
     red[..., 2] = 220  # OpenCV writes BGR
     feed = UsbFeed(str(write_video(tmp_path / "camera.avi", [red] * 5)), 1)
-    grabs = []
+    raws = []
     with pytest.raises(FeedLost, match="ended"):
-        grabs.extend(iter(feed))  # the pictures come one by one; the end is told
-    for grab in grabs:
-        assert grab.size == (64, 48)
-        assert grab.picture()[24, 32].tolist()[0] > 150 > grab.picture()[24, 32].tolist()[2]
+        raws.extend(iter(feed))  # the pictures come one by one; the end is told
+    for raw in raws:
+        assert raw.size == (64, 48)
+        assert raw.picture()[24, 32].tolist()[0] > 150 > raw.picture()[24, 32].tolist()[2]
     feed.close()
 
 
@@ -190,9 +190,9 @@ def test_mpeg_ts_over_udp() -> None:
     sender.start()
     feed = open_feed(read_address(f"udp://127.0.0.1:{port}"), 5, ignore)
     try:
-        grab = next(iter(feed))
-        assert grab.size == (160, 120)
-        assert grab.picture()[55, 20].min() > 150
+        raw = next(iter(feed))
+        assert raw.size == (160, 120)
+        assert raw.picture()[55, 20].min() > 150
     finally:
         done.set()
         sender.join()

@@ -107,10 +107,10 @@ def test_processes_divide_every_batch_and_none_is_counted_twice(tmp_path: Path) 
     assert [int((parts[rank][2][0] >= 0).sum()) for rank in range(3)] == [1, 0, 0]
 
 
-def test_a_leashed_process_takes_its_loaders_with_it() -> None:
+def test_a_process_that_ends_with_its_parent_takes_its_loaders_with_it() -> None:
     """Neither waits for the other, nor for anybody's next look."""
     code = (
-        "import multiprocessing as mp, time; from vision_lora.system import parent as leash; leash.hold()\n"
+        "import multiprocessing as mp, time; from vision_lora.system import parent; parent.end_with_parent()\n"
         "child = mp.get_context('fork').Process(target=time.sleep, args=(600,)); child.start()\n"
         "print(child.pid, flush=True); time.sleep(600)"
     )

@@ -183,7 +183,8 @@ class WeightDecomposed(LowRank):
 class FrozenDown(LowRank):
     """Low rank whose A stays at its random start (Zhang et al. 2023, LoRA-FA).
 
-    Half the parameters, and a backward that does not need the layer's input: see `vision_lora.adapters.weights.factored`.
+    Half the parameters, and a backward that does not need the layer's input, see
+    `vision_lora.adapters.weights.factored`.
     """
 
     variant = "lora-fa"

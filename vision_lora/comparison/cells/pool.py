@@ -46,15 +46,15 @@ class Runner:
 
     def _one(self, cell: Cell, score: bool) -> str | None:  # noqa: FBT001 - passed on by the pool
         log = cell.folder / LOG
-        command = [sys.executable, "-m", "vision_lora.comparison.cells.process", str(cell.folder), "--leashed"]
+        command = [sys.executable, "-m", "vision_lora.comparison.cells.process", str(cell.folder), "--with-parent"]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = {"OMP_NUM_THREADS": str(max(1, cores // self.jobs))} if self.jobs > 1 else {}
         environment = {**threads, **os.environ}
         with log.open("ab") as output, self._lock:
             if self._stopped:
                 return "not started"
-            # Standard input is the leash: it closes when this process ends, however it ends. A session of its own keeps
-            # Ctrl-C, which the terminal sends to all, from the cell.
+            # Standard input tells the cell of our end: it closes when this process ends, however it ends. A session of
+            # its own keeps Ctrl-C, which the terminal sends to all, from the cell.
             process = subprocess.Popen(  # noqa: S603 - our own module
                 [*command, "--score"] if score else command,
                 stdin=subprocess.PIPE,

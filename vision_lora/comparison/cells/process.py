@@ -36,13 +36,13 @@ class CellConfig:
 
     folder: str = option("", "folder with the cell's order.json", positional=True)
     score: bool = option(False, "measure on the split that decides as well")
-    leashed: bool = option(False, "end at once when standard input is closed: when the grid that started it is gone")
+    with_parent: bool = option(False, "end when standard input is closed: when the grid that started it is gone")
 
 
 def run(config: CellConfig, _: Console) -> None:
     """Do what is not done yet."""
-    if config.leashed:
-        parent.hold()
+    if config.with_parent:
+        parent.end_with_parent()
     folder = Path(config.folder)
     order = Order.read(folder)
     values = read_json(folder / "trained.json")

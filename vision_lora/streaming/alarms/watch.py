@@ -11,7 +11,7 @@ from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.alarms.rules import Alarm, Rules, Zone
 from vision_lora.streaming.alarms.tracking import ByteTracks, Separate, Tracking
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.streaming.sources.inbox import Shot
+from vision_lora.streaming.sources.inbox import Frame
 
 
 class Watch:
@@ -30,19 +30,19 @@ class Watch:
         self._tracking: Tracking = Separate()
         self._rules: Rules | None = None
 
-    def look(self, shot: Shot, found: Detections, choice: Choice) -> tuple[NDArray[np.int64], list[Alarm]]:
+    def look(self, frame: Frame, found: Detections, choice: Choice) -> tuple[NDArray[np.int64], list[Alarm]]:
         """Numbers of the things that the detections of the next picture show, (n,), and the alarms.
 
         Args:
-            shot: the picture.
+            frame: the picture.
             found: its detections.
             choice: what they were made with.
         """
-        if self._rules is None or choice != self._choice or shot.alone != self._alone:
-            self._choice, self._alone = choice, shot.alone
-            self._tracking = Separate() if shot.alone else ByteTracks(choice)
+        if self._rules is None or choice != self._choice or frame.alone != self._alone:
+            self._choice, self._alone = choice, frame.alone
+            self._tracking = Separate() if frame.alone else ByteTracks(choice)
             self._rules = Rules(
-                choice, self._zones, 1 if shot.alone else self._min_frames, before=0 if shot.alone else 1
+                choice, self._zones, 1 if frame.alone else self._min_frames, before=0 if frame.alone else 1
             )
-        tracks = self._tracking.follow(found, shot.clock)
-        return tracks, self._rules.judge(found, tracks, shot.size, shot.clock)
+        tracks = self._tracking.follow(found, frame.clock)
+        return tracks, self._rules.judge(found, tracks, frame.size, frame.clock)

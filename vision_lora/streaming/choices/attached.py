@@ -1,4 +1,4 @@
-"""The adapters on a running detector, by the names of the shelf; files are read outside of the detector's thread."""
+"""The adapters on a running detector, by the names of the registry; files are read outside of the detector's thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vision_lora.adapters.file import load_adapter
 from vision_lora.adapters.weights.tensors import brief
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import AdapterError
-from vision_lora.streaming.choices.registry import Shelf
+from vision_lora.streaming.choices.registry import AdapterRegistry
 
 # Adapters that stay attached though no source is watched with them: coming back to one costs no time. Each holds its
 # effective weights, as much memory as the base.
@@ -21,12 +21,12 @@ class Attached:
 
     Args:
         detector: without adapters.
-        shelf: what may be attached.
+        registry: what may be attached.
     """
 
-    def __init__(self, detector: Detector, shelf: Shelf) -> None:
+    def __init__(self, detector: Detector, registry: AdapterRegistry) -> None:
         self.detector = detector
-        self.shelf = shelf
+        self.registry = registry
         self._keys: dict[str, str] = {}
 
     @property
@@ -40,7 +40,7 @@ class Attached:
         Raises:
             AdapterError: there is none of this name, or its file is broken.
         """
-        file = self.shelf.file(name)
+        file = self.registry.file(name)
         try:
             key = f"{name}@{file.stat().st_mtime_ns}"
         except OSError as error:

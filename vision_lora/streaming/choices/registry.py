@@ -1,4 +1,4 @@
-"""The adapters that a running camera may be switched to: those that the configuration names, by name, and no others."""
+"""Registry: the adapters that a camera may be switched to, by name: those of its configuration, and no others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vision_lora.streaming.trouble import Trouble, words
 SUFFIX = ".safetensors"
 
 
-class Shelf:
+class AdapterRegistry:
     """Names for adapter files: `line3` for `line3.safetensors`.
 
     Args:

@@ -8,12 +8,12 @@ from vision_lora.datasets.tiles import join_detections, tile_windows
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import Readout
 from vision_lora.pictures.detections import Detections, Mode
-from vision_lora.streaming.sources.source import Frame
+from vision_lora.streaming.sources.source import FileFrame
 
 
 def detect_frames(
     detector: Detector,
-    frames: Iterable[Frame],
+    frames: Iterable[FileFrame],
     *,
     imgsz: int,
     batch: int,
@@ -21,7 +21,7 @@ def detect_frames(
     readout: Readout,
     tile: int = 0,
     overlap: float = 0.2,
-) -> Iterator[tuple[Frame, Detections]]:
+) -> Iterator[tuple[FileFrame, Detections]]:
     """Each frame with its detections, in order; at most `batch` frames are held at once.
 
     Args:
@@ -38,9 +38,9 @@ def detect_frames(
         for frame in frames:
             yield frame, _in_tiles(detector, frame, imgsz, batch, mode, readout, tile, overlap)
         return
-    waiting: list[Frame] = []
+    waiting: list[FileFrame] = []
 
-    def flush() -> Iterator[tuple[Frame, Detections]]:
+    def flush() -> Iterator[tuple[FileFrame, Detections]]:
         pictures = [frame.picture for frame in waiting]
         yield from zip(waiting, detector.predict(pictures, imgsz, mode=mode, readout=readout), strict=True)
         waiting.clear()
@@ -53,7 +53,14 @@ def detect_frames(
 
 
 def _in_tiles(
-    detector: Detector, frame: Frame, imgsz: int, batch: int, mode: Mode, readout: Readout, tile: int, overlap: float
+    detector: Detector,
+    frame: FileFrame,
+    imgsz: int,
+    batch: int,
+    mode: Mode,
+    readout: Readout,
+    tile: int,
+    overlap: float,
 ) -> Detections:
     height, width = frame.picture.shape[:2]
     windows = tile_windows(width, height, tile, overlap)

@@ -12,7 +12,7 @@ from vision_lora.system.outputs import write_json
 
 
 class Pictured(Protocol):
-    """A picture as COCO's forms tell of it, see `Frame`: pixels are not asked for."""
+    """A picture as COCO's forms tell of it, see `FileFrame`: pixels are not asked for."""
 
     @property
     def name(self) -> str: ...

@@ -12,7 +12,7 @@ from vision_lora.pictures.detections import Detections
 from vision_lora.pictures.drawing import draw_detections
 from vision_lora.pictures.images import write_picture
 from vision_lora.pictures.videos import VIDEO_SUFFIXES, VideoFile
-from vision_lora.streaming.sources.source import FileSource, Frame
+from vision_lora.streaming.sources.source import FileFrame, FileSource
 from vision_lora.system.outputs import plain
 from vision_lora.text.names import shown
 
@@ -45,7 +45,7 @@ class AnnotatedFolder:
         if among or any(os.path.realpath(target) in sources for target in self._targets.values()):
             raise ConfigError(f"--out {folder}: the pictures to detect in are there; give another folder")
 
-    def write(self, frame: Frame, found: Detections) -> None:
+    def write(self, frame: FileFrame, found: Detections) -> None:
         """Draw and write one frame; frames of a video have to come in order.
 
         Raises:
@@ -73,7 +73,7 @@ class AnnotatedFolder:
             video, self._video = self._video[1], None
             video.close()
 
-    def _file(self, frame: Frame, target: Path) -> VideoFile:
+    def _file(self, frame: FileFrame, target: Path) -> VideoFile:
         if self._video is None or self._video[0] != frame.name:
             self.close()
             self._video = (frame.name, VideoFile(target, frame.fps))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vision_lora.pictures.detections import Detections
 from vision_lora.pictures.drawing import draw_detections
 from vision_lora.streaming.records.disk import BoundedFolder
-from vision_lora.streaming.sources.inbox import Shot
+from vision_lora.streaming.sources.inbox import Frame
 from vision_lora.streaming.trouble import Trouble
 from vision_lora.streaming.worker import Worker
 
@@ -50,21 +50,21 @@ class Recorder(Worker):
         super().__init__("recorder")
         self._folder = folder
         self._dropped = dropped
-        self._queue: queue.Queue[tuple[Shot, NDArray[np.uint8], Detections]] = queue.Queue(WAITING)
+        self._queue: queue.Queue[tuple[Frame, NDArray[np.uint8], Detections]] = queue.Queue(WAITING)
         self._stopping = threading.Event()
         self._open: dict[str, _Segment] = {}
         self._again: dict[str, float] = {}  # when a source that failed is tried again
         self._refusals: dict[str, Trouble] = {}
 
-    def record(self, shot: Shot, picture: NDArray[np.uint8], found: Detections) -> None:
+    def record(self, frame: Frame, picture: NDArray[np.uint8], found: Detections) -> None:
         """Record a picture; one of a live feed only if there is room for it to wait."""
-        if shot.file:
-            self._queue.put((shot, picture, found))
+        if frame.file:
+            self._queue.put((frame, picture, found))
             return
         try:
-            self._queue.put_nowait((shot, picture, found))
+            self._queue.put_nowait((frame, picture, found))
         except queue.Full:
-            self._dropped(shot.source, "recording")
+            self._dropped(frame.source, "recording")
 
     def stop(self) -> None:
         """Record what waits, finish all segments, end."""
@@ -73,16 +73,16 @@ class Recorder(Worker):
     def work(self) -> None:
         while True:
             try:
-                shot, picture, found = self._queue.get(timeout=0.1)
+                frame, picture, found = self._queue.get(timeout=0.1)
             except queue.Empty:
                 if self._stopping.is_set():
                     break
                 continue
-            if time.monotonic() < self._again.get(shot.source, 0.0):
-                self._dropped(shot.source, "recording")
-            elif not self._tried(shot.source, partial(self._write, shot, draw_detections(picture, found))):
-                self._dropped(shot.source, "recording")
-                self._again[shot.source] = time.monotonic() + RETRY
+            if time.monotonic() < self._again.get(frame.source, 0.0):
+                self._dropped(frame.source, "recording")
+            elif not self._tried(frame.source, partial(self._write, frame, draw_detections(picture, found))):
+                self._dropped(frame.source, "recording")
+                self._again[frame.source] = time.monotonic() + RETRY
         for source in list(self._open):
             self._tried(source, partial(self._finish, source))
 
@@ -101,19 +101,19 @@ class Recorder(Worker):
         refusal.over()
         return True
 
-    def _write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
-        segment = self._open.get(shot.source)
-        if segment is not None and not segment.takes(shot, picture):
-            self._finish(shot.source)
+    def _write(self, frame: Frame, picture: NDArray[np.uint8]) -> None:
+        segment = self._open.get(frame.source)
+        if segment is not None and not segment.takes(frame, picture):
+            self._finish(frame.source)
             segment = None
         if segment is None:
-            segment = self._open[shot.source] = _Segment(self._free(shot), shot, picture)
-        segment.write(shot, picture)
+            segment = self._open[frame.source] = _Segment(self._free(frame), frame, picture)
+        segment.write(frame, picture)
 
-    def _free(self, shot: Shot) -> Path:
+    def _free(self, frame: Frame) -> Path:
         """A path for a new segment: a clock that was set back must not replace what it showed the first time."""
-        at = shot.at
-        while (path := self._folder.folder / f"{file_stamp(at)}-{shot.source}.mp4").exists():
+        at = frame.at
+        while (path := self._folder.folder / f"{file_stamp(at)}-{frame.source}.mp4").exists():
             at += 0.001
         return path
 
@@ -133,9 +133,9 @@ class Recorder(Worker):
 class _Segment:
     """One file. It is written in fragments that are complete in themselves: a kill loses the last second at most."""
 
-    def __init__(self, path: Path, shot: Shot, picture: NDArray[np.uint8]) -> None:
+    def __init__(self, path: Path, frame: Frame, picture: NDArray[np.uint8]) -> None:
         self.path = path
-        self._began = shot.clock
+        self._began = frame.clock
         self._shape = picture.shape
         self._keyframe_at = float("-inf")
         self._last = -1
@@ -147,21 +147,21 @@ class _Segment:
         stream.time_base = stream.codec_context.time_base = Fraction(1, TICK)
         self._stream = stream
 
-    def takes(self, shot: Shot, picture: NDArray[np.uint8]) -> bool:
+    def takes(self, frame: Frame, picture: NDArray[np.uint8]) -> bool:
         """Whether a picture still belongs into this file."""
-        return picture.shape == self._shape and 0 <= shot.clock - self._began < SECONDS
+        return picture.shape == self._shape and 0 <= frame.clock - self._began < SECONDS
 
-    def write(self, shot: Shot, picture: NDArray[np.uint8]) -> None:
-        frame = av.VideoFrame.from_ndarray(
+    def write(self, frame: Frame, picture: NDArray[np.uint8]) -> None:
+        encoded = av.VideoFrame.from_ndarray(
             np.ascontiguousarray(picture[: self._stream.height, : self._stream.width]), format="rgb24"
         )
         # Time stamps have to grow, also where two pictures came within one tick.
-        self._last = frame.pts = max(self._last + 1, round((shot.clock - self._began) * TICK))
-        frame.time_base = Fraction(1, TICK)
-        if shot.clock - self._keyframe_at >= 1:
-            frame.pict_type = PictureType.I
-            self._keyframe_at = shot.clock
-        self._file.mux(self._stream.encode(frame))
+        self._last = encoded.pts = max(self._last + 1, round((frame.clock - self._began) * TICK))
+        encoded.time_base = Fraction(1, TICK)
+        if frame.clock - self._keyframe_at >= 1:
+            encoded.pict_type = PictureType.I
+            self._keyframe_at = frame.clock
+        self._file.mux(self._stream.encode(encoded))
 
     def close(self) -> None:
         try:

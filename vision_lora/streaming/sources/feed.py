@@ -37,7 +37,7 @@ class FeedLost(Exception):  # noqa: N818 - an event of every camera's life
         self.cause = cause
 
 
-class Grab(Protocol):
+class RawFrame(Protocol):
     """A picture as it came; turning it into RGB is left to whoever really needs it."""
 
     captured: float
@@ -57,7 +57,7 @@ class Grab(Protocol):
 class Feed(Protocol):
     """An open feed."""
 
-    def __iter__(self) -> Iterator[Grab]:
+    def __iter__(self) -> Iterator[RawFrame]:
         """Pictures as they come.
 
         Raises:
@@ -134,7 +134,7 @@ class NetworkFeed:
         context.flags |= av.codec.context.Flags.low_delay
         context.options = {"err_detect": "explode"}
 
-    def __iter__(self) -> Iterator[Grab]:
+    def __iter__(self) -> Iterator[RawFrame]:
         backlog, gap = Backlog(), ""  # why the next keyframe has to be waited for
         packets = self._container.demux(self._stream)
         while True:
@@ -197,7 +197,7 @@ class UsbFeed:
             raise FeedLost("no device")
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
-    def __iter__(self) -> Iterator[Grab]:
+    def __iter__(self) -> Iterator[RawFrame]:
         while True:
             there, picture = self._capture.read()
             if not there:

@@ -15,7 +15,7 @@ AHEAD = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class Frame:
     """One picture of a source, on its way.
 
     Args:
@@ -54,28 +54,28 @@ class Inbox:
     def __init__(self, sources: dict[str, bool], dropped: Callable[[str, str], None]) -> None:
         self._live = sources
         self._dropped = dropped
-        self._places: dict[str, deque[Shot]] = {name: deque() for name in sources}
+        self._places: dict[str, deque[Frame]] = {name: deque() for name in sources}
         self._changed = threading.Condition()
         self._closed = False
         self._woken = False
 
-    def put(self, shot: Shot) -> bool:
+    def put(self, frame: Frame) -> bool:
         """Hand a picture over; of a file, wait until there is room. False once the inbox is closed."""
-        place = self._places[shot.source]
+        place = self._places[frame.source]
         with self._changed:
-            if self._live[shot.source]:
+            if self._live[frame.source]:
                 if place:
                     place.clear()
-                    self._dropped(shot.source, "busy")
+                    self._dropped(frame.source, "busy")
             else:
                 self._changed.wait_for(lambda: len(place) < AHEAD or self._closed)
             if self._closed:
                 return False
-            place.append(shot)
+            place.append(frame)
             self._changed.notify_all()
         return True
 
-    def take(self, limit: int, timeout: float) -> list[Shot]:
+    def take(self, limit: int, timeout: float) -> list[Frame]:
         """The next picture of every source that has one; waits where none has.
 
         Args:
@@ -85,7 +85,7 @@ class Inbox:
         with self._changed:
             self._changed.wait_for(lambda: any(self._places.values()) or self._closed or self._woken, timeout)
             self._woken = False
-            taken: list[Shot] = []
+            taken: list[Frame] = []
             for name in [name for name, place in self._places.items() if place][:limit]:
                 taken.append(self._places[name].popleft())
                 self._places[name] = self._places.pop(name)  # to the end of the order

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from vision_lora.streaming.sources.address import Address
 from vision_lora.streaming.sources.backoff import Backoff
-from vision_lora.streaming.sources.feed import FeedLost, Grab, open_feed
+from vision_lora.streaming.sources.feed import FeedLost, RawFrame, open_feed
 from vision_lora.streaming.sources.freeze import FreezeWatch
-from vision_lora.streaming.sources.inbox import Inbox, Shot
+from vision_lora.streaming.sources.inbox import Frame, Inbox
 from vision_lora.streaming.sources.source import FileSource
 from vision_lora.streaming.sources.stats import Stats
 from vision_lora.streaming.worker import Worker
@@ -104,40 +104,40 @@ class LiveReader(Reader):
         feed = open_feed(self.address, self.patience.timeout, self.stats.dropped)
         try:
             watch, first = FreezeWatch(self.patience.freeze), True
-            for grab in feed:
+            for raw in feed:
                 if self._stopping.is_set():
                     return
                 if first:
-                    self._connected(grab)
+                    self._connected(raw)
                     first = False
-                if watch.due(grab.captured):
-                    self._judge(frozen=watch.see(grab.checksum(), grab.captured))
-                self._hand_on(grab)
+                if watch.due(raw.captured):
+                    self._judge(frozen=watch.see(raw.checksum(), raw.captured))
+                self._hand_on(raw)
         finally:
             feed.close()
 
-    def _hand_on(self, grab: Grab) -> None:
-        if self.stats.received(grab.size):
-            self._tell("resized", self.source, size=list(grab.size))
+    def _hand_on(self, raw: RawFrame) -> None:
+        if self.stats.received(raw.size):
+            self._tell("resized", self.source, size=list(raw.size))
         self.inbox.put(
-            Shot(
+            Frame(
                 source=self.source,
                 number=self._number,
-                captured=grab.captured,
+                captured=raw.captured,
                 at=time.time(),
-                clock=grab.captured,
-                size=grab.size,
-                picture=grab.picture,
+                clock=raw.captured,
+                size=raw.size,
+                picture=raw.picture,
                 key=f"{self._life}/{self._number}",
             )
         )
         self._number += 1
 
-    def _connected(self, grab: Grab) -> None:
+    def _connected(self, raw: RawFrame) -> None:
         self.stats.connected()
         if self.stats.enter("live"):
-            log.warning("%s: live, %d x %d (%s)", self.source, *grab.size, self.address.shown)
-            self._tell("live", self.source, size=list(grab.size))
+            log.warning("%s: live, %d x %d (%s)", self.source, *raw.size, self.address.shown)
+            self._tell("live", self.source, size=list(raw.size))
 
     def _judge(self, *, frozen: bool) -> None:
         if self.stats.enter("frozen" if frozen else "live"):
@@ -167,30 +167,30 @@ class FileReader(Reader):
         began, clock, name = 0.0, 0.0, ""
         for line in self.files.left_out:
             log.warning("%s: not read: %s", self.source, line)
-        for frame in self.files:
-            if frame.name != name:
+        for read in self.files:
+            if read.name != name:
                 # A new scene: later than whatever a tracker still remembers.
-                began, name = clock + SCENE_GAP, frame.name
+                began, name = clock + SCENE_GAP, read.name
                 stamp = _stamp(self.files.root / name)
-            clock = began + (0.0 if frame.index is None else frame.index / frame.fps)
-            height, width = frame.picture.shape[:2]
-            shot = Shot(
+            clock = began + (0.0 if read.index is None else read.index / read.fps)
+            height, width = read.picture.shape[:2]
+            frame = Frame(
                 source=self.source,
                 number=self._number,
                 captured=time.monotonic(),
                 at=time.time(),
                 clock=clock,
                 size=(width, height),
-                picture=_given(frame.picture),
-                key=f"{name} {stamp} {frame.index}",
+                picture=_given(read.picture),
+                key=f"{name} {stamp} {read.index}",
                 file=name,
-                alone=frame.index is None,
+                alone=read.index is None,
             )
-            self.stats.received(shot.size)
+            self.stats.received(frame.size)
             if self._number == 0:
                 self.stats.connected()
                 self.stats.enter("live")
-            if not self.inbox.put(shot):
+            if not self.inbox.put(frame):
                 return
             self._number += 1
         for problem in self.files.problems:

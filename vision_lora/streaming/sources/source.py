@@ -21,7 +21,7 @@ from vision_lora.system.files import irregular
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class FileFrame:
     """One picture of a source.
 
     Args:
@@ -70,7 +70,7 @@ class FileSource:
     categories: Mapping[str, int] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[FileFrame]:
         count = 0
         for place, file in enumerate(self.files):
             if file.suffix.lower() in VIDEO_SUFFIXES:
@@ -78,14 +78,14 @@ class FileSource:
                 continue
             count += 1
             with self._told():
-                yield Frame(self.name(file), self.read(place), image_id=self.ids[place] if self.ids else count)
+                yield FileFrame(self.name(file), self.read(place), image_id=self.ids[place] if self.ids else count)
 
-    def _video(self, file: Path, before: int) -> Generator[Frame, None, int]:
+    def _video(self, file: Path, before: int) -> Generator[FileFrame, None, int]:
         """Its frames, numbered behind those before; gives how many there are."""
         video = Video(file)
         with self._told():
             for index, picture in video:
-                yield Frame(self.name(file), picture, index, video.fps, before + index + 1)
+                yield FileFrame(self.name(file), picture, index, video.fps, before + index + 1)
             if video.broken:
                 self.problems.append(f"{video.broken} of the {video.frames} frames of {file}, which cannot be decoded")
         return video.frames

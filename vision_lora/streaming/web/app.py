@@ -125,12 +125,12 @@ async def _send_live(service: Service, socket: WebSocket) -> None:
         news: list[tuple[str, Any]] = []
         while not news and time.monotonic() - told < NUMBERS:
             await asyncio.sleep(1 / PICTURES / 4)
-            sights = ((name, service.view.newest(name)) for name in service.sources)
-            news = [(name, sight) for name, sight in sights if sight is not None and sent.get(name) != sight.number]
-        sent.update({name: sight.number for name, sight in news})
-        jpegs = [await run_in_threadpool(service.view.jpeg, name, sight) for name, sight in news]
+            frames = ((name, service.view.newest(name)) for name in service.sources)
+            news = [(name, frame) for name, frame in frames if frame is not None and sent.get(name) != frame.number]
+        sent.update({name: frame.number for name, frame in news})
+        jpegs = [await run_in_threadpool(service.view.jpeg, name, frame) for name, frame in news]
         answer: dict[str, Any] = {
-            "pictures": [{"source": name, "number": sight.number, "boxes": sight.boxes} for name, sight in news]
+            "pictures": [{"source": name, "number": frame.number, "boxes": frame.boxes} for name, frame in news]
         }
         if time.monotonic() - told >= NUMBERS:
             answer["state"], told = await run_in_threadpool(describe, service), time.monotonic()
@@ -159,7 +159,7 @@ def describe(service: Service) -> dict[str, Any]:
     return {
         "health": service.health(),
         "uptime": time.monotonic() - service.began,
-        "adapters": service.shelf.names(),
+        "adapters": service.registry.names(),
         "sources": sources,
         "alarms": [event for event in recent if event["kind"] == "alarm"][-SHOWN:],
         "events": [event for event in recent if event["kind"] != "alarm"][-SHOWN:],

@@ -27,7 +27,7 @@ def run(_: HelperConfig, __: Console) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     order = json.loads(_line())
-    parent.hold()
+    parent.end_with_parent()
     from vision_lora.training.session import help_to_train
 
     help_to_train(TrainConfig(**order["config"]), Path(order["out"]), order["layers"], goes_on=bool(order["goes_on"]))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.api.build import adapter, drawn
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training import session
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"

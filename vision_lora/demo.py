@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import DemoConfig
+from vision_lora.options.tools import DemoConfig
 
 
 def run(config: DemoConfig, console: Console) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import InspectConfig
+from vision_lora.options.tools import InspectConfig
 
 
 def run(config: InspectConfig, console: Console) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from vision_lora.errors import OutputError
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import PredictConfig
+from vision_lora.options.detect import PredictConfig
 
 if TYPE_CHECKING:
     from vision_lora.detectors.base import Detector

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 
 if TYPE_CHECKING:
     from vision_lora.adapters.plan import Plan

@@ -13,7 +13,7 @@ import pytest
 from tests.api.build import adapter
 from vision_lora import Trained, VisionLoraError, fit
 from vision_lora.evaluation.coco_map import ClassResult, MapResult
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training import session
 
 SCORES = MapResult(0.5, 0.6, 0.7, None, 0.2, 0.3, {"scratch": ClassResult(0.5, 0.6, 3, 2)})

@@ -16,10 +16,10 @@ from rich.text import Text
 from safetensors import SafetensorError
 
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.options import verbs as configs
+from vision_lora.options import camera, compare, detect, tools, train
 from vision_lora.options.command_line import make_console, parse, run_verb
-from vision_lora.options.verbs import EvaluateConfig, PredictConfig, TrainConfig
-from vision_lora.streaming import options as camera_options
+from vision_lora.options.detect import EvaluateConfig, PredictConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.outputs import check_file, new_folder, write_json
 
 
@@ -121,7 +121,7 @@ def test_mistakes_in_other_verbs(config: type, words: list[str], message: str) -
 
 
 def test_every_option_has_help() -> None:
-    for module in (configs, camera_options):
+    for module in (train, detect, camera, compare, tools):
         own = [config for config in vars(module).values() if getattr(config, "__module__", "") == module.__name__]
         for config in own:
             assert config.__doc__

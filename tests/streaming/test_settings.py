@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.camera import CameraConfig
 from vision_lora.options.command_line import parse
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.settings import SourceSettings, read_sources
 
 

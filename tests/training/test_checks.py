@@ -18,7 +18,7 @@ from vision_lora.datasets.batches import cache, loader
 from vision_lora.datasets.batches.augment import Recipe
 from vision_lora.datasets.batches.loader import TrainLoader, train_loader
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.runs.failures import in_words
 
 BOX = "0 0.5 0.5 0.5 0.5\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.session import Audience, train
 
 STEPS = 70  # two epochs: past the end of the warm-up, where the rate is highest

@@ -11,7 +11,7 @@ import torch
 
 from tests.datasets.build import yolo
 from vision_lora.adapters.file import load_adapter
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.session import Audience, Summary, train
 
 

@@ -16,7 +16,8 @@ from vision_lora.detectors.load import load_detector
 from vision_lora.detectors.readout import Readout
 from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.split import measure_split, open_split
-from vision_lora.options.verbs import EvaluateConfig, PredictConfig, Split, Using
+from vision_lora.options.common import Split
+from vision_lora.options.detect import EvaluateConfig, PredictConfig, Using
 from vision_lora.pictures.detections import Mode
 from vision_lora.streaming.files.detect import detect_frames
 

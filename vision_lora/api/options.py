@@ -27,7 +27,7 @@ def make_options(kind: type[Made], **given: Any) -> Made:
         ConfigError: a value of the wrong type or out of range.
 
     Examples:
-        >>> from vision_lora.options.verbs import PredictConfig
+        >>> from vision_lora.options.detect import PredictConfig
         >>> make_options(PredictConfig, source="a.png", model="starter", confidence=np.float32(0.5)).confidence
         0.5
         >>> make_options(PredictConfig, source="a.png", model="starter", mode="all")

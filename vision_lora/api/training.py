@@ -14,7 +14,7 @@ from vision_lora.api.detector import Detector
 from vision_lora.api.options import make_options
 from vision_lora.datasets.sample import Dataset
 from vision_lora.evaluation.coco_map import ClassResult, MapResult
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training import session
 from vision_lora.training.loop.fit import Silent
 

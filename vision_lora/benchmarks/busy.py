@@ -20,8 +20,8 @@ import torch
 from rich.console import Console
 
 from vision_lora.options.command_line import run_verb
+from vision_lora.options.common import BASE
 from vision_lora.options.option import demand, option
-from vision_lora.options.verbs import BASE
 from vision_lora.rendering.write import ensure_demo
 from vision_lora.system.outputs import check_file, write_json
 

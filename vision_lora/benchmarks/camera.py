@@ -23,9 +23,9 @@ from vision_lora.adapters.file import load_adapter
 from vision_lora.benchmarks.rehearsal import at_work, bare_detector, live_feed, machine, video_of, wait_for_results
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import Readout
+from vision_lora.options.camera import CameraConfig
 from vision_lora.options.command_line import run_verb
 from vision_lora.options.option import demand, option
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.sources.source import open_files
 from vision_lora.system.outputs import check_file, write_json
 

@@ -22,9 +22,9 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from vision_lora.benchmarks.rehearsal import at_work, bare_detector, live_feed, machine, video_of, wait_for_results
+from vision_lora.options.camera import CameraConfig
 from vision_lora.options.command_line import run_verb
 from vision_lora.options.option import demand, option
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.web.server import Page
 from vision_lora.system.outputs import check_file, write_json

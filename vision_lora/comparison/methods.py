@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.common import Variant
 from vision_lora.options.placement import Placement
-from vision_lora.options.verbs import Start, TrainConfig, Variant
+from vision_lora.options.train import Start, TrainConfig
 
 # Each name with the options of `train` that it fixes. The last two are no methods of `train`.
 NAMES: dict[str, dict[str, Any]] = {

@@ -17,6 +17,7 @@ import numpy as np
 
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
+from vision_lora.options.camera import CameraConfig
 from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.alarms.rules import Alarm
 from vision_lora.streaming.alarms.watch import Watch
@@ -25,7 +26,6 @@ from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.choices.registry import AdapterRegistry
 from vision_lora.streaming.choices.state import StateFile
 from vision_lora.streaming.incoming import shown
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import DetectedFrame, Detecting, Judging
 from vision_lora.streaming.records.crops import Crops
 from vision_lora.streaming.records.disk import BoundedFolder

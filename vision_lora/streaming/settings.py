@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.camera import CameraConfig, SourceConfig
 from vision_lora.pictures.detections import Mode
 from vision_lora.streaming.alarms.rules import Zone
 from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.choices.registry import AdapterRegistry
-from vision_lora.streaming.options import CameraConfig, SourceConfig
 from vision_lora.streaming.sources.address import Address, host, read_address
 
 _NAME = re.compile(r"[\w][\w.-]{0,63}")

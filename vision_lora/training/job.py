@@ -16,7 +16,7 @@ from vision_lora.datasets.batches.loader import Batches, TrainLoader, eval_loade
 from vision_lora.datasets.open import open_pictures
 from vision_lora.datasets.sample import own_size
 from vision_lora.options.placement import placement_for
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.rendering.write import ensure_demo
 from vision_lora.system.cores import loader_processes
 from vision_lora.training.budget import choose_layers

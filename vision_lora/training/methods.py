@@ -16,7 +16,7 @@ from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import grow_adapter, new_adapter, plan_adapter
 from vision_lora.errors import ConfigError
 from vision_lora.options.placement import PLACEMENTS
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.detections import Mode
 
 # Full fine-tuning and its cheaper forms: which stages of the network train. The others keep weights and statistics.

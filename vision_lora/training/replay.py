@@ -6,7 +6,7 @@ from vision_lora.datasets.batches.augment import load_recipe
 from vision_lora.datasets.batches.loader import TrainLoader, train_loader
 from vision_lora.datasets.leaves import leaves
 from vision_lora.datasets.open import open_pictures
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 
 LEAVES = 128  # drawn pictures that stand in where a run has no everyday ones to look at
 LARGER = 2  # sides of the pictures to learn from that the replayed ones have, at most

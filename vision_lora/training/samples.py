@@ -11,7 +11,7 @@ from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
 from vision_lora.datasets.split import split_dataset
 from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.errors import DataError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.images import read_image
 from vision_lora.text.names import pick
 

@@ -24,7 +24,7 @@ from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
 from vision_lora.system.outputs import write_json

@@ -9,7 +9,7 @@ from torch import nn
 
 from vision_lora.adapters.adapter import Adapter, Card
 from vision_lora.adapters.plan import make_plan
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.loop.fit import parameter_groups, schedule, side_at
 
 

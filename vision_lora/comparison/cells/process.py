@@ -24,7 +24,7 @@ from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.retention import compare, general_detections
 from vision_lora.options.command_line import run_verb
 from vision_lora.options.option import option
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.system import parent
 from vision_lora.system.outputs import write_json

@@ -21,7 +21,7 @@ from vision_lora.comparison.grid import Grid
 from vision_lora.comparison.matches import ClassMatches, match
 from vision_lora.comparison.methods import Method
 from vision_lora.comparison.stats import RESAMPLES, Interval, Spread, paired, resampled, spread
-from vision_lora.options.verbs import CompareConfig
+from vision_lora.options.compare import CompareConfig
 
 Done = tuple[Cell, Trained, Scored]
 

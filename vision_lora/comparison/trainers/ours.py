@@ -15,7 +15,7 @@ from vision_lora.benchmarks.probe import noise_batch, saved_mib
 from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.datasets.sample import Dataset
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.devices import has_bf16, pick_device
 from vision_lora.training.methods import Learner, make_learner
 from vision_lora.training.session import train

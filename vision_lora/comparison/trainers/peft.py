@@ -25,7 +25,7 @@ from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.detectors.new_adapter import plan_adapter
 from vision_lora.evaluation.measure import measure
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import loader_processes
 from vision_lora.system.devices import make_fabric
 from vision_lora.training.loop.fit import fit

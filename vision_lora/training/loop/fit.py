@@ -16,7 +16,7 @@ from vision_lora.datasets.batches.batch import ahead
 from vision_lora.datasets.batches.loader import TrainLoader
 from vision_lora.detectors.losses.share import counting
 from vision_lora.errors import TrainingError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.training.loop.ema import Ema
 from vision_lora.training.loop.flat import Flat

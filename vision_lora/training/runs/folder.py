@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from vision_lora.errors import ConfigError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.outputs import new_folder, write_json
 from vision_lora.training.runs.state import STATE
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system import parent
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.detect import Using
 from vision_lora.options.option import demand, option
-from vision_lora.options.verbs import Using
 from vision_lora.pictures.detections import Mode
 
 

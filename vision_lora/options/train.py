@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
+from vision_lora.options import common
 from vision_lora.options.budget import Budget
-from vision_lora.options.common import BASE, OWN_SIZE, PLACED, Precision, Variant, Workers
+from vision_lora.options.common import Precision, Variant, Workers
 from vision_lora.options.option import Options, demand, option
 from vision_lora.options.placement import MANY, Placement
 
@@ -25,89 +26,134 @@ JOINT_LR, JOINT_LORA_PLUS = 0.002, 4.0
 class TrainConfig(Options):
     """Teach a detector the classes of a dataset: the result is one adapter file."""
 
-    own_size: ClassVar[bool] = True
+    data: str = option("", f"{common.DATA} (required, but with --resume)", "most used")
+    model: str = option("starter", common.BASE, "most used")
+    classes: str | None = option(
+        None, "its classes to learn, by comma; objects of the others are background", "most used"
+    )
+    epochs: int = option(20, "passes over the training pictures", "most used", at_least=1)
+    imgsz: int = common.side(0, common.OWN_SIZE, "most used", apart=0)
+    batch: int = option(16, "pictures in one training step, over all devices", "most used", at_least=1)
+    rank: int = option(
+        8,
+        "rank of the low-rank factors; capped where they would outgrow a layer's weight",
+        "most used",
+        at_least=1,
+    )
+    joint: bool = option(
+        False, "one pass for old and new classes; an adapter keeps the old ones by self-distillation", "most used"
+    )
+    device: str = option("auto", common.DEVICE, "most used")
+    out: str = option("runs/train", f"folder for the results; {common.NEW_FOLDER}", "most used")
 
-    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
-    classes: str | None = option(None, "its classes to learn, by comma; objects of the others are background")
-    model: str = option("starter", BASE)
     method: Method = option(
         "lora", "lora trains an adapter; full every weight, freeze all but the backbone, head the head: to compare with"
     )
-    rank: int = option(8, "rank of the low-rank factors; capped where they would outgrow a layer's weight")
+    on: str | None = option(None, "adapter file to go on from: its classes stay in a joint pass, else a warm start")
+    resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")
+    strict: bool = option(False, common.STRICT)
+
+    variant: Variant = option(
+        "lora",
+        "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only",
+        "adapter",
+    )
     alpha: float | None = option(
         None,
         "numerator of the factor before the low-rank part; default: 16 (5.7 for rslora), a factor of 2 at rank 8",
-    )
-    variant: Variant = option(
-        "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
+        "adapter",
+        more_than=0,
     )
     start: Start | None = option(
         None,
         "factor A at the start: random; quiet hears what sets the new pictures apart from everyday ones; default: "
         "quiet in a joint pass, else random",
+        "adapter",
     )
     placement: Placement | None = option(
-        None, f"{PLACED}; default: deep with fewer than {MANY} training pictures, else all"
+        None, f"{common.PLACED}; default: deep with fewer than {MANY} training pictures, else all", "adapter"
     )
     budget: str | None = option(
         None,
         "adapt the layers that matter most within 5% of the parameters, or 1.5x the time of one pass in both passes",
+        "adapter",
     )
-    joint: bool = option(False, "one pass for old and new classes; an adapter keeps the old ones by self-distillation")
     replay: str | None = option(
-        None, "folder of pictures, no labels needed, that a joint pass stays the same on; default: drawn ones"
+        None,
+        "folder of pictures, no labels needed, that a joint pass stays the same on; default: drawn ones",
+        "adapter",
     )
-    retain_weight: float = option(0.5, "weight of staying as before against learning the new classes, in a joint pass")
-    on: str | None = option(None, "adapter file to go on from: its classes stay in a joint pass, else a warm start")
-    epochs: int = option(20, "passes over the training pictures")
-    imgsz: int = option(0, OWN_SIZE)
-    grow: float = option(1.0, "share of --imgsz that the first epochs see; it grows to 1 for the last quarter of them")
-    batch: int = option(16, "pictures in one training step, over all devices")
+    retain_weight: float = option(
+        0.5,
+        "weight of staying as before against learning the new classes, in a joint pass",
+        "adapter",
+        at_least=0,
+    )
+
+    grow: float = option(
+        1.0,
+        "share of --imgsz that the first epochs see; it grows to 1 for the last quarter of them",
+        "recipe",
+        more_than=0,
+        at_most=1,
+    )
     lr: float | None = option(
         None,
         f"peak learning rate of AdamW; default: {ADAPTER_LR} for an adapter, {JOINT_LR} in a joint pass, "
         f"{WEIGHTS_LR} for the network's own weights",
+        "recipe",
+        more_than=0,
+        less_than=1,
     )
     lora_plus: float | None = option(
         None,
         "learning rate of the factor B, and of all else, by that of A (LoRA+); default: "
         f"{LORA_PLUS:g}, in a joint pass {JOINT_LORA_PLUS:g}",
+        "recipe",
+        more_than=0,
+        at_most=1000,
     )
-    weight_decay: float = option(0.0005, "weight decay of AdamW, on factors and weights, not on biases and scales")
-    warmup: float = option(1.0, "epochs of linear warm-up before the cosine decay to 1 % of the peak")
-    clip: float = option(10.0, "largest norm of the gradient")
-    ema: float = option(0.995, "decay a step of the averaged weights, which are validated and saved; 0 turns it off")
-    patience: int = option(50, "epochs without a better mAP50-95 on val before training stops")
-    tile: int = option(0, "cut pictures into tiles of this side, pixels, for small defects in large frames; 0: whole")
-    overlap: float = option(0.2, "least share of a tile that its neighbour shows too")
-    draws: int = option(500, "pictures in an epoch, at least: a smaller set is drawn several times, augmented anew")
-    balanced: bool = option(False, "draw pictures of rare classes more often")
-    augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
-    seed: int = option(0, "seed of initial weights, order and augmentation")
-    workers: Workers = option("auto", "processes that load pictures; auto: one, for a GPU one a core, at most 12")
-    threads: int = option(0, "CPU threads that compute; 0: as many as other programs leave cores, all through the run")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
-    devices: int = option(1, "processes that train together, each on a GPU of its own, or sharing the CPU")
-    precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
+    weight_decay: float = option(
+        0.0005, "weight decay of AdamW, on factors and weights, not on biases and scales", "recipe", at_least=0
+    )
+    warmup: float = option(
+        1.0, "epochs of linear warm-up before the cosine decay to 1 % of the peak", "recipe", at_least=0
+    )
+    clip: float = option(10.0, "largest norm of the gradient", "recipe", more_than=0)
+    ema: float = option(
+        0.995,
+        "decay a step of the averaged weights, which are validated and saved; 0 turns it off",
+        "recipe",
+        at_least=0,
+        less_than=1,
+    )
+    patience: int = option(50, "epochs without a better mAP50-95 on val before training stops", "recipe", at_least=1)
+    tile: int = common.tile(
+        "cut pictures into tiles of this side, for small defects in large frames; 0: whole", "recipe"
+    )
+    overlap: float = option(0.2, common.OVERLAP, "recipe", at_least=0, less_than=1)
+    draws: int = option(500, common.DRAWS, "recipe", at_least=0)
+    balanced: bool = option(False, "draw pictures of rare classes more often", "recipe")
+    augment: str = option("surface", common.AUGMENT, "recipe")
+    seed: int = common.seed("seed of initial weights, order and augmentation")
+
+    workers: Workers = common.workers("processes that load pictures; auto: one, for a GPU one a core, at most 12")
+    threads: int = common.threads(
+        "CPU threads that compute; 0: as many as other programs leave cores, all through the run"
+    )
+    devices: int = option(
+        1, "processes that train together, each on a GPU of its own, or sharing the CPU", "speed", at_least=1
+    )
+    precision: Precision = option("auto", common.PRECISION, "speed")
     graphs: Graphs = option(
-        "auto", "CUDA graphs of whole training steps: auto where a GPU and the detector can, or off"
+        "auto", "CUDA graphs of whole training steps: auto where a GPU and the detector can, or off", "speed"
     )
-    out: str = option("runs/train", "folder for the results; where it exists a number is added")
-    exist_ok: bool = option(False, "write into the folder even where it exists")
-    resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")
-    strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
+    exist_ok: bool = option(False, common.EXIST_OK, "output")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        demand(bool(self.data) or self.resume is not None, "data", "(nothing)", "the path of a dataset")
-        demand(0 < self.b_by_a <= 1000, "lora_plus", self.lora_plus, "more than 0, at most 1000")
-        demand(0 < self.peak_lr < 1, "lr", self.lr, "more than 0, less than 1")
-        demand(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
-        demand(0 <= self.ema < 1, "ema", self.ema, "0 or more, less than 1")
-        demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
+        demand(self.data or self.resume is not None, "data", "(nothing)", common.A_DATASET)
         demand(self.devices <= self.batch, "devices", self.devices, f"at most --batch, {self.batch}")
-        demand(self.retain_weight >= 0, "retain_weight", self.retain_weight, "0 or more")
         if self.budget is not None:
             Budget.parse(self.budget)
         if self.method != "lora":
@@ -121,9 +167,6 @@ class TrainConfig(Options):
         )
         demand(self.on is None or self.budget is None, "budget", self.budget, "no --on, whose layers stay")
         demand(self.joint or self.replay is None, "replay", self.replay, "--joint beside it")
-        demand(self.draws >= 0, "draws", self.draws, "0 or more")
-        demand(self.clip > 0, "clip", self.clip, "more than 0")
-        demand(0 < self.grow <= 1, "grow", self.grow, "more than 0, at most 1")
 
     @property
     def peak_lr(self) -> float:

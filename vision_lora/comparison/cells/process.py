@@ -23,7 +23,7 @@ from vision_lora.detectors.load import load_detector
 from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.retention import compare, general_detections
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.option import option
+from vision_lora.options.option import Options, option
 from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.system import parent
@@ -31,10 +31,12 @@ from vision_lora.system.outputs import write_json
 
 
 @dataclass(frozen=True)
-class CellConfig:
+class CellConfig(Options):
     """Train one cell of a comparison, and score it."""
 
-    folder: str = option("", "folder with the cell's order.json", positional=True)
+    folder: str = option(
+        "", "folder with the cell's order.json", required="a folder with an order.json", positional=True
+    )
     score: bool = option(False, "measure on the split that decides as well")
     with_parent: bool = option(False, "end when standard input is closed: when the grid that started it is gone")
 

@@ -119,8 +119,9 @@ class Detector:
         """Detect; the same detections as `vision-lora predict` with these options.
 
         Args:
-            pictures: a path (a picture, a video, a folder of them, or a COCO file), an array of shape
-                (height, width, 3) or, if grey, (height, width), uint8, a picture of Pillow's, or a list of such.
+            pictures: a path (a picture, a video, a folder of them, or a COCO file), a pattern such as `line3/*.png`, an
+                array of shape (height, width, 3) or, if grey, (height, width), uint8, a picture of Pillow's, or a list
+                of such.
             mode: whose classes: `general` the base's own, `defects` the adapter's, `both`. By default the adapter's,
                 without an adapter the base's.
             confidence: lowest score that counts, 0 to 1.

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from vision_lora.errors import ConfigError
 from vision_lora.options.common import Variant
+from vision_lora.options.option import one_of
 from vision_lora.options.placement import Placement
 from vision_lora.options.train import Start, TrainConfig
 
@@ -137,7 +138,7 @@ def _value(word: str, key: str, text: str) -> Any:
         return text
     if key in _WORDS:
         if text not in _WORDS[key]:
-            raise ConfigError(f"--methods {word}: {key}={text}; expected one of {', '.join(_WORDS[key])}")
+            raise ConfigError(f"--methods {word}: {key}={text}; expected {one_of(_WORDS[key], text)}")
         return text
     try:
         return int(text) if key == "rank" else float(text)

@@ -19,10 +19,11 @@ def _seconds(default: float, text: str) -> Any:
 class CameraConfig(Using):
     """Watch cameras until told to stop: live page, alarms, recordings; ends by itself where all sources are files."""
 
-    source: list[str | dict[str, Any]] | None = option(
+    source: list[str | dict[str, Any]] | str | None = option(
         None,
-        "URL (rtsp, rtmp, srt, http, udp), number or path (/dev/...) of a USB camera, video, or folder of pictures; "
-        "may be repeated. In a YAML file also a mapping: url, name, adapter, mode, confidence, thresholds, zones",
+        "URLs (rtsp, rtmp, srt, http, udp), numbers or paths (/dev/...) of USB cameras, videos, folders of pictures, "
+        "or patterns such as 'clips/*.mp4', each match a source of its own. In a YAML file also mappings: url, name, "
+        "adapter, mode, confidence, thresholds, zones",
         required="a URL, a camera's number or path, a video or a folder",
         repeated=True,
     )
@@ -58,6 +59,11 @@ class CameraConfig(Using):
     keep_gb: float = option(
         10.0, "disk that close-ups, and segments, may take, GB each; the oldest go", "output", more_than=0
     )
+
+    @property
+    def sources(self) -> list[str | dict[str, Any]]:
+        """All that is to be watched, in the order given."""
+        return [self.source] if isinstance(self.source, str) else self.source or []
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,11 @@ class RetentionConfig(Options):
 class PredictConfig(_Detecting):
     """Detect in pictures or videos."""
 
-    source: str = option(
-        "",
-        "a picture, a video, a folder of them, or the pictures of a COCO .json",
+    source: list[str] | str | None = option(
+        None,
+        "pictures, videos, folders of them, or patterns such as 'line3/*.png'; or the pictures of a COCO .json",
         required="a picture, a folder or a video",
+        repeated=True,
     )
     mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
     confidence: float = option(0.25, "lowest score that counts", "detection", at_least=0, at_most=1)
@@ -104,3 +105,8 @@ class PredictConfig(_Detecting):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(self.mode != "defects" or self.adapter is not None, "mode", self.mode, "--adapter FILE beside it")
+
+    @property
+    def sources(self) -> list[str]:
+        """All that is to be detected in, in the order given."""
+        return [self.source] if isinstance(self.source, str) else self.source or []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import Field, field, fields
 from typing import Any, Literal, get_args
 
 from vision_lora.errors import ConfigError
 from vision_lora.options.limits import Limits
+from vision_lora.text.names import near
 
 # The headings of `--help`, in their order.
 Group = Literal[
@@ -55,6 +57,17 @@ def demand(condition: object, name: str, value: object, expected: str) -> None:
         raise ConfigError(f"{flag(name)} {value}: expected {expected}")
 
 
+def one_of(words: Sequence[str], given: object) -> str:
+    """What an option with words to choose from expects, with the one that was probably meant.
+
+    Examples:
+        >>> one_of(["lora", "dora"], "Lora"), one_of(["lora", "dora"], 3)
+        ('one of lora, dora; did you mean lora?', 'one of lora, dora')
+    """
+    meant = near(str(given), words)
+    return f"one of {', '.join(words)}{f'; did you mean {meant}?' if meant else ''}"
+
+
 class Options:
     """Checks what each option says of itself; a verb's own `__post_init__` adds rules across options."""
 
@@ -66,10 +79,11 @@ class Options:
 
 def _check(item: Field[Any], value: Any) -> None:
     limits, required = item.metadata["limits"], item.metadata["required"]
-    for text in value if isinstance(value, (list, tuple)) else [value]:
+    each = value if isinstance(value, list) else [value]
+    for text in each:
         demand(not isinstance(text, str) or "\0" not in text, item.name, text, "no NUL in it")
     if limits is not None and isinstance(value, (int, float)):
         demand(limits.hold(value), item.name, value, str(limits))
     if required and item.metadata["positional"] and not value:
         raise ConfigError(f"no {item.name} given; expected {required}")
-    demand(not required or value, item.name, "(nothing)", required)
+    demand(not required or (each and all(each)), item.name, "(nothing)", required)

@@ -182,6 +182,16 @@ def test_modes_say_the_same_names_as_the_merged_network(joint: bool) -> None:
 
 
 @pytest.mark.parametrize("joint", [True, False])
+def test_what_an_adapter_learned_is_looked_for_by_default(joint: bool) -> None:
+    made = attached(detector(), *NEW, joint=joint)
+    picture = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    for adapter, expected in (("default", "defects"), (None, "general")):
+        made.use(adapter)
+        (found,) = made.predict([picture], SIDE, readout=Readout(confidence=0.0))
+        assert {found.source(index) for index in range(len(found))} == {expected}
+
+
+@pytest.mark.parametrize("joint", [True, False])
 def test_folders_of_transformers_name_the_merged_classes(joint: bool, tmp_path: Path) -> None:
     made = hugging("yolos", fold=False)
     made.side = SIDE

@@ -232,7 +232,11 @@ class PredictConfig(_Detecting):
     """Detect in pictures or videos."""
 
     source: str = option("", "a picture, a video, a folder of them, or the pictures of a COCO .json (required)")
-    mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
+    mode: Mode | None = option(
+        None,
+        "which classes: general (the base's own), defects (the adapter's), both; default: defects with an adapter, "
+        "else general",
+    )
     confidence: float = option(0.25, "lowest score that counts, 0 to 1")
     iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
     limit: int = option(300, "most detections of a picture, or a tile, and of each pass, best first; 1 to 10000")

@@ -22,7 +22,11 @@ class CameraConfig(Using):
         "zones",
         repeated=True,
     )
-    mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
+    mode: Mode | None = option(
+        None,
+        "which classes: general (the base's own), defects (the adapter's), both; default: defects with an adapter, "
+        "else general",
+    )
     confidence: float = option(0.25, "lowest score that counts, above 0 to 1")
     iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
     min_frames: int = option(3, "pictures that have to show a defect before it is an alarm, 2 or more")

@@ -145,7 +145,7 @@ class Detector:
             PredictConfig,
             **self._loaded(),
             source="pictures",
-            mode=mode or ("defects" if self.adapter else "general"),
+            mode=mode,
             confidence=confidence,
             iou=iou,
             limit=limit,

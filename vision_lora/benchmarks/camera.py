@@ -57,6 +57,7 @@ def run(config: BenchConfig, console: Console) -> None:
             source=[str(video)],
             model=config.model,
             adapter=config.adapter,
+            mode="both",  # the longer way
             imgsz=config.imgsz,
             events=str(Path(folder) / "events.jsonl"),
         )

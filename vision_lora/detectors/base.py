@@ -20,7 +20,7 @@ from vision_lora.detectors.network.survey import Survey, survey
 from vision_lora.detectors.network.trunk import Trunk
 from vision_lora.detectors.readout import Found, Readout, join
 from vision_lora.errors import AdapterError, ConfigError, MismatchError
-from vision_lora.pictures.detections import Detections, Mode
+from vision_lora.pictures.detections import Detections, Mode, default_mode
 from vision_lora.pictures.images import letterbox
 from vision_lora.text.names import legible
 
@@ -286,13 +286,13 @@ class Detector(ABC):
             return self.training_losses(self.prepare(images), targets)
 
     @torch.no_grad()
-    def detect(self, images: Tensor, *, mode: Mode = "both", readout: Readout = Readout()) -> list[Detections]:
+    def detect(self, images: Tensor, *, mode: Mode | None = None, readout: Readout = Readout()) -> list[Detections]:
         """Detect in letterboxed pictures.
 
         Args:
             images: (B, 3, S, S) uint8 RGB.
-            mode: `general` runs the base pass, `defects` the adapted pass, `both` joins their detections. Without an
-                active adapter `both` means `general`.
+            mode: `general` runs the base pass, `defects` the adapted pass, `both` joins their detections. By default
+                `defects` with an active adapter; without one `general`, and `both` means that too.
             readout: thresholds.
 
         Returns:
@@ -301,6 +301,7 @@ class Detector(ABC):
         self.network.eval()
         prepared = self.prepare(images)
         adapter = self.adapter
+        mode = mode or default_mode(adapter)
         learned = () if adapter is None else adapter.card.names
         joint = adapter is not None and adapter.joint
         passes: list[tuple[list[Found], int]] = []
@@ -319,9 +320,14 @@ class Detector(ABC):
         return [found.of("defects") for found in joined] if joint and mode == "defects" else joined
 
     def predict(
-        self, pictures: Sequence[NDArray[np.uint8]], imgsz: int, *, mode: Mode = "both", readout: Readout = Readout()
+        self,
+        pictures: Sequence[NDArray[np.uint8]],
+        imgsz: int,
+        *,
+        mode: Mode | None = None,
+        readout: Readout = Readout(),
     ) -> list[Detections]:
-        """Detect in pictures of any size, (H, W, 3) uint8 RGB; boxes are in pixels of each picture."""
+        """Detect in pictures of any size, (H, W, 3) uint8 RGB, as `detect`; boxes are in pixels of each picture."""
         if not pictures:
             return []
         boxed = [letterbox(picture, imgsz) for picture in pictures]

@@ -26,7 +26,7 @@ class CameraConfig(Using):
         required="a URL, a camera's number or path, a video or a folder",
         repeated=True,
     )
-    mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
+    mode: Mode | None = option(None, common.MODE)
     confidence: float = option(0.25, "lowest score that counts", "detection", more_than=0, at_most=1)
     iou: float = option(
         0.7, "overlap above which the weaker of two boxes of a class goes", "detection", at_least=0, at_most=1

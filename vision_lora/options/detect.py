@@ -81,7 +81,7 @@ class PredictConfig(_Detecting):
         "a picture, a video, a folder of them, or the pictures of a COCO .json",
         required="a picture, a folder or a video",
     )
-    mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
+    mode: Mode | None = option(None, common.MODE)
     confidence: float = option(0.25, "lowest score that counts", "detection", at_least=0, at_most=1)
     iou: float = option(
         0.7, "overlap above which the weaker of two boxes of a class goes", "detection", at_least=0, at_most=1

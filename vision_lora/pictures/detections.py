@@ -12,6 +12,15 @@ Source = Literal["general", "defects"]  # whose classes a detection is of: the b
 Mode = Literal["general", "defects", "both"]  # which of them are asked for
 
 
+def default_mode(adapter: object) -> Mode:
+    """What is asked for where nobody says it: an adapter's classes, without an adapter the base's own.
+
+    Args:
+        adapter: any sign of it, its file or its name; None without one.
+    """
+    return "general" if adapter is None else "defects"
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """Boxes found in one picture, best score first.

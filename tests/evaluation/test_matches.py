@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_lora.comparison.matches import match, mean_average_precision
 from vision_lora.datasets.sample import Sample
 from vision_lora.evaluation.coco_map import coco_map
+from vision_lora.evaluation.matches import match, mean_average_precision
 from vision_lora.pictures.detections import Detections
 
 NAMES = ("a", "b", "c")

@@ -39,6 +39,8 @@ _REQUIRED = {"family", "base", "fingerprint", "names", "alpha", "imgsz"}
 def save_adapter(adapter: Adapter, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Write an adapter, complete: the base checkpoint and this file give the trained detector again.
 
+    Live BatchNorm is folded into scale and shift.
+
     Args:
         adapter: the adapter; attached or not.
         path: `.safetensors` file; an older one is replaced only once the new one is whole.
@@ -49,6 +51,7 @@ def save_adapter(adapter: Adapter, path: Path, *, dtype: torch.dtype = torch.flo
     """
     if dtype not in (torch.float32, torch.float16):
         raise AdapterError(f"{path}: adapters are saved as float32 or float16, not {dtype}")
+    adapter = adapter.folded()
     tensors = {
         f"{site}.{name}": tensor.detach().to("cpu", dtype).contiguous()
         for site, delta in adapter.deltas.items()

@@ -13,6 +13,7 @@ from vision_lora.pictures.detections import Mode
 
 Method = Literal["lora", "full", "freeze", "head"]
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
+Norm = Literal["frozen", "live"]
 Start = Literal["quiet", "random"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -50,6 +51,10 @@ class TrainConfig(Options):
     )
     variant: Variant = option(
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
+    )
+    norm: Norm = option(
+        "frozen",
+        "BatchNorm's statistics: frozen ones are the base's; live ones the new pictures', folded into the file",
     )
     start: Start | None = option(
         None,
@@ -125,6 +130,14 @@ class TrainConfig(Options):
             demand(self.replay is None, "replay", self.replay, "--method lora, whose old classes can be kept")
             demand(self.on is None, "on", self.on, "--method lora, which learns adapters")
             demand(self.start is None, "start", self.start, "--method lora, whose factors start somewhere")
+            demand(self.norm == "frozen", "norm", self.norm, "--method lora; other methods' statistics are live")
+        if self.norm == "live":
+            demand(
+                not self.joint, "norm", "live", "frozen with --joint: the old classes' pictures have other statistics"
+            )
+            demand(
+                self.variant != "lora-fa", "norm", "live", "frozen with --variant lora-fa, or its memory is not saved"
+            )
         demand(self.on is None or self.start is None, "start", self.start, "no --on, which brings its factors")
         demand(
             self.variant != "ssf" or self.start is None, "start", self.start, "no --variant ssf, which has no factors"

@@ -23,6 +23,7 @@ from vision_lora.training.loop.flat import Flat
 from vision_lora.training.loop.graphs import Backward, Eager, Graphed
 from vision_lora.training.loop.objective import Objective
 from vision_lora.training.loop.pace import Pace
+from vision_lora.training.loop.statistics import average_statistics
 from vision_lora.training.runs.state import State, random_states, set_random_state
 
 Row = dict[str, float]
@@ -129,7 +130,7 @@ def fit(
     optimizer = torch.optim.AdamW(flat.groups, lr=config.peak_lr, fused=config.precision != "fp16")
     step, optimizer = fabric.setup(module, optimizer)
     eager = Eager(step, fabric)
-    backward: Backward = Graphed(module, flat, network, fabric, eager) if graphed else eager
+    backward: Backward = Graphed(module, flat, module, fabric, eager) if graphed else eager
     ema = Ema(flat, learned, config.ema)
     history = History()
     warmup = max(1, round(config.warmup * len(batches)))
@@ -162,6 +163,7 @@ def fit(
                 fabric.clip_gradients(step, optimizer, max_norm=config.clip, error_if_nonfinite=False)
                 optimizer.step()
                 flat.zero_grad()
+                average_statistics(learned)
                 ema.update()
                 read = pace.stepped(names, losses, batches.pictures(index), last=index + 1 == len(batches))
                 if read:

@@ -77,7 +77,7 @@ class Graphed:
         losses: of a batch by name. What they read beside the batch has to stay where it is, and nothing in them may
             wait for the device (`Detector.uncapturable`).
         flat: the parameters, whose gradients the graphs write.
-        network: whose buffers the passes before a capture must not leave changed.
+        network: with all that learns; the passes before a capture must not leave its buffers changed.
         fabric: precision.
         eager: takes over for good where a capture fails, which is told.
     """

@@ -94,7 +94,7 @@ def new_adapter(
     plan = plan_adapter(detector, len(names), rank=rank, variant=variant, placement=placement, layers=layers)
     if alpha is None:
         kind = VARIANTS[variant]
-        alpha = kind.default_alpha if issubclass(kind, LowRank) else 1.0
+        alpha = kind.default_alpha(rank) if issubclass(kind, LowRank) else 1.0
     card = Card(detector.family, detector.base, detector.fingerprint, tuple(names), float(alpha), imgsz)
     adapter = Adapter.from_plan(plan, card, joint=joint)
     with torch.no_grad():

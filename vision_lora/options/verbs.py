@@ -47,7 +47,8 @@ class TrainConfig(Options):
     rank: int = option(8, "rank of the low-rank factors; capped where they would outgrow a layer's weight")
     alpha: float | None = option(
         None,
-        "numerator of the factor before the low-rank part; default: 16 (5.7 for rslora), a factor of 2 at rank 8",
+        "numerator of the factor before the low-rank part; default: a factor of 2 at rank 8, which falls with the root "
+        "of the rank",
     )
     variant: Variant = option(
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
@@ -409,3 +410,4 @@ class DemoConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(self.seed >= 0, "seed", self.seed, "0 or more")
+

@@ -19,9 +19,11 @@ from vision_lora.errors import AdapterError, MismatchError
 
 # Under Adam every entry of B moves by the learning rate whatever its gradient's size, so the factor before B·A alone
 # decides how fast B·A moves beside A, g, t and the class rows: twice, at rank 8, is what pictures near and far from the
-# base's bear (data/results/rates.json). Each further rank moves B·A as well. So alpha stays whatever the rank is (Hu et
-# al. 2021, section 4.1): at rank 16 with a factor of 2 NEU-DET's training is restless (data/results/factors.json).
-ALPHA = 16.0
+# base's bear (data/results/rates.json). Each further rank moves B·A as well, like steps of a random walk: by the root
+# of their number, which the factor is divided by (Kalajdzievski 2023, rsLoRA, eq. 4). It lies between what was measured
+# (data/results/factors.json): a factor of 16 / rank learns slowly where pictures are far, one of 2 at every rank is
+# restless where they are near, and at rank 64 it is too much for either.
+FACTOR, AT_RANK = 2.0, 8
 
 
 def max_rank(rows: int, columns: int) -> int:
@@ -141,13 +143,11 @@ class LowRank(ScaleShift):
         bias: whether the layer's bias may be shifted.
 
     Attributes:
-        default_alpha: where a recipe gives none.
         down: A, (rank, columns).
         up: B, (rows, rank).
     """
 
     variant = "lora"
-    default_alpha: ClassVar[float] = ALPHA
 
     def __init__(self, rows: int, columns: int, rank: int, alpha: float, *, bias: bool = True) -> None:
         super().__init__(rows, bias=bias)
@@ -162,6 +162,16 @@ class LowRank(ScaleShift):
     def build(cls, rows: int, columns: int, rank: int, alpha: float, *, bias: bool) -> LowRank:
         """A new delta for a weight (rows, columns)."""
         return cls(rows, columns, rank, alpha, bias=bias)
+
+    @classmethod
+    def default_alpha(cls, rank: int) -> float:
+        """What alpha is where a recipe gives none: s falls with the root of the rank, and is `FACTOR` at `AT_RANK`.
+
+        Examples:
+            >>> [round(LowRank.default_alpha(rank) / rank, 2) for rank in (4, 8, 16, 32, 64)]
+            [2.83, 2.0, 1.41, 1.0, 0.71]
+        """
+        return FACTOR * math.sqrt(AT_RANK * rank)
 
     @property
     def rank(self) -> int:
@@ -202,7 +212,11 @@ class RankStabilised(LowRank):
     """Low rank with s = alpha / sqrt(rank): high ranks keep learning (Kalajdzievski 2023, rsLoRA, eq. 4)."""
 
     variant = "rslora"
-    default_alpha = ALPHA / math.sqrt(8)  # the same factor at rank 8
+
+    @classmethod
+    def default_alpha(cls, rank: int) -> float:
+        """As for `LowRank`: s itself has the root of the rank."""
+        return super().default_alpha(rank) / math.sqrt(rank)
 
     @property
     def strength(self) -> float:

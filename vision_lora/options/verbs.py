@@ -405,9 +405,10 @@ class DemoConfig(Options):
 
     out: str = option("data/demo", "folder for it; what was made there before with the same seed stays")
     seed: int = option(0, "seed of everything: the same seed gives the same bytes on every machine")
+    test: int | None = option(None, "test pictures, more to tell methods apart by; default: 40")
     exist_ok: bool = option(False, "make it anew even where it exists")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(self.seed >= 0, "seed", self.seed, "0 or more")
-
+        demand(self.test is None or 1 <= self.test <= 10_000, "test", self.test, "1 to 10000")

@@ -33,6 +33,7 @@ KEY = "vision_lora"
 CHECKSUM = "checksum"
 
 _KEPT = " joint"  # class rows that stand behind the old ones
+_SHORT = {torch.float16: "fp16", torch.float32: "fp32"}
 _REQUIRED = {"family", "base", "fingerprint", "names", "alpha", "imgsz"}
 
 
@@ -94,6 +95,16 @@ def load_adapter(path: Path | str) -> Adapter:
         groups[site][parameter] = tensor
     deltas = {site: _delta(path, site, header["layers"][site], own, card) for site, own in groups.items()}
     return Adapter(deltas, card)
+
+
+def precision_of(path: Path) -> str:
+    """The numbers that an adapter file holds: `fp32`, or `fp16` where it is half as large.
+
+    Raises:
+        BrokenAdapterError: it cannot be read.
+    """
+    kinds = {tensor.dtype for tensor in read_tensors(path)[0].values()}
+    return " and ".join(sorted(_SHORT.get(kind, str(kind)) for kind in kinds))
 
 
 def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

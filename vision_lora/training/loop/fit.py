@@ -130,7 +130,7 @@ def fit(
     optimizer = torch.optim.AdamW(flat.groups, lr=config.peak_lr, fused=config.precision != "fp16")
     step, optimizer = fabric.setup(module, optimizer)
     eager = Eager(step, fabric)
-    backward: Backward = Graphed(module, flat, module, fabric, eager) if graphed else eager
+    backward: Backward = Graphed(module, flat, network, fabric, eager) if graphed else eager
     ema = Ema(flat, learned, config.ema)
     history = History()
     warmup = max(1, round(config.warmup * len(batches)))

@@ -77,7 +77,7 @@ class Graphed:
         losses: of a batch by name. What they read beside the batch has to stay where it is, and nothing in them may
             wait for the device (`Detector.uncapturable`).
         flat: the parameters, whose gradients the graphs write.
-        network: with all that learns; the passes before a capture must not leave its buffers changed.
+        network: whose buffers the passes before a capture must not leave changed.
         fabric: precision.
         eager: takes over for good where a capture fails, which is told.
     """
@@ -156,6 +156,8 @@ def obstacle(detector: Detector, fabric: Fabric) -> str:
         return "several processes exchange gradients on the way back"
     if isinstance(fabric._precision, MixedPrecision) and fabric._precision.scaler is not None:
         return "fp16 scales its losses by what it has seen"
+    if detector.adapter is not None and detector.adapter.live:
+        return "live BatchNorm would take the passes before a capture into its statistics"
     return f"{detector.family}: {detector.uncapturable}" if detector.uncapturable else ""
 
 

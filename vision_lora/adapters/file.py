@@ -33,11 +33,14 @@ KEY = "vision_lora"
 CHECKSUM = "checksum"
 
 _KEPT = " joint"  # class rows that stand behind the old ones
+_SHORT = {torch.float16: "fp16", torch.float32: "fp32"}
 _REQUIRED = {"family", "base", "fingerprint", "names", "alpha", "imgsz"}
 
 
 def save_adapter(adapter: Adapter, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Write an adapter, complete: the base checkpoint and this file give the trained detector again.
+
+    Live BatchNorm is folded into scale and shift.
 
     Args:
         adapter: the adapter; attached or not.
@@ -49,6 +52,7 @@ def save_adapter(adapter: Adapter, path: Path, *, dtype: torch.dtype = torch.flo
     """
     if dtype not in (torch.float32, torch.float16):
         raise AdapterError(f"{path}: adapters are saved as float32 or float16, not {dtype}")
+    adapter = adapter.folded()
     tensors = {
         f"{site}.{name}": tensor.detach().to("cpu", dtype).contiguous()
         for site, delta in adapter.deltas.items()
@@ -91,6 +95,16 @@ def load_adapter(path: Path | str) -> Adapter:
         groups[site][parameter] = tensor
     deltas = {site: _delta(path, site, header["layers"][site], own, card) for site, own in groups.items()}
     return Adapter(deltas, card)
+
+
+def precision_of(path: Path) -> str:
+    """The numbers that an adapter file holds: `fp32`, or `fp16` where it is half as large.
+
+    Raises:
+        BrokenAdapterError: it cannot be read.
+    """
+    kinds = {tensor.dtype for tensor in read_tensors(path)[0].values()}
+    return " and ".join(sorted(_SHORT.get(kind, str(kind)) for kind in kinds))
 
 
 def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

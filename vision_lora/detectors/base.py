@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter, fingerprint
 from vision_lora.adapters.attach import AdapterSet
+from vision_lora.adapters.weights.live import FoldedNorm
 from vision_lora.detectors.network.survey import Survey, survey
 from vision_lora.detectors.network.trunk import Trunk
 from vision_lora.detectors.readout import Found, Readout, join
@@ -59,6 +60,7 @@ class Detector(ABC):
         uncapturable: why no CUDA graph can hold its losses; empty where one can: then `targets` may also have the same
             room in each picture, (B, N, 5), zeros where there is no box, and nothing waits for the device.
         side: of the square pictures that the base was trained on, pixels.
+        norms: each BatchNorm that was folded, by the name of its convolution.
         families: those that have been imported, by name; `vision_lora.detectors.load` imports all.
     """
 
@@ -67,6 +69,7 @@ class Detector(ABC):
     suffix: ClassVar[str] = ".pt"
     uncapturable: ClassVar[str] = "its losses match boxes on the host"
     side: int = 640
+    norms: Mapping[str, FoldedNorm] = {}
     families: ClassVar[dict[str, type[Detector]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -117,9 +117,10 @@ def planned_adapter(
     """
     if not names or len(set(names)) < len(names):
         raise ClassClashError(f"new classes {list(names)}: expected at least one, each name once")
-    kinds = (VARIANTS[entry.variant] for entry in plan.adapted if entry.rank)
     if alpha is None:
-        alpha = next((kind.default_alpha for kind in kinds if issubclass(kind, LowRank)), 1.0)
+        rank = max((entry.rank for entry in plan.adapted), default=0)
+        kinds = (VARIANTS[entry.variant] for entry in plan.adapted if entry.rank)
+        alpha = next((kind.default_alpha(rank) for kind in kinds if issubclass(kind, LowRank)), 1.0)
     card = Card(detector.family, detector.base, detector.fingerprint, tuple(names), float(alpha), imgsz)
     adapter = Adapter.from_plan(plan, card, joint=joint)
     with torch.no_grad():

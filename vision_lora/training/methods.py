@@ -68,6 +68,8 @@ def make_learner(config: TrainConfig, names: Sequence[str], layers: Collection[s
         adapter, plan = (
             _grown(config, detector, names) if config.on else recipe_adapter(config, detector, names, layers)
         )
+        if config.norm == "live" and not adapter.thaw(detector.norms):
+            raise ConfigError(f"--norm live: no adapted layer of {detector.base} has a BatchNorm; expected frozen")
         detector.attach(adapter)
         return Learner(detector, adapter, adapter, plan, adapter.parameter_count(), total, base, "defects")
     if tuple(names) != detector.names:  # its own classes are trained further, not anew

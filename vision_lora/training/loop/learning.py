@@ -15,6 +15,7 @@ from vision_lora.training.loop.ema import Ema
 from vision_lora.training.loop.flat import Flat
 from vision_lora.training.loop.graphs import Backward, Eager, Graphed
 from vision_lora.training.loop.objective import Objective
+from vision_lora.training.loop.statistics import average_statistics
 from vision_lora.training.runs.state import random_states, set_random_state
 
 
@@ -87,6 +88,7 @@ class Learning:
         self.fabric.clip_gradients(self._step, self._optimizer, max_norm=self.config.clip, error_if_nonfinite=False)
         self._optimizer.step()
         self._flat.zero_grad()
+        average_statistics(self._learned)
         self.ema.update()
         return names, losses
 

@@ -44,7 +44,7 @@ class Options:
                 32 <= imgsz <= 8192 and imgsz % 32 == 0, "imgsz", imgsz, "a multiple of 32 from 32 to 8192, in pixels"
             )
         for name in ("confidence", "iou"):
-            if name in given:
+            if given.get(name) is not None:
                 demand(0 <= given[name] <= 1, name, given[name], "0 to 1")
         if "tile" in given:
             demand(given["tile"] == 0 or given["tile"] >= 32, "tile", given["tile"], "32 or more, in pixels, or 0")

@@ -233,7 +233,9 @@ class PredictConfig(_Detecting):
 
     source: str = option("", "a picture, a video, a folder of them, or the pictures of a COCO .json (required)")
     mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
-    confidence: float = option(0.25, "lowest score that counts, 0 to 1")
+    confidence: float | None = option(
+        None, "lowest score that counts, 0 to 1; default: the thresholds on the adapter's card, else 0.25"
+    )
     iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
     limit: int = option(300, "most detections of a picture, or a tile, and of each pass, best first; 1 to 10000")
     out: str = option("runs/predict", "folder for the annotated pictures; where it exists a number is added")

@@ -23,7 +23,9 @@ class CameraConfig(Using):
         repeated=True,
     )
     mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
-    confidence: float = option(0.25, "lowest score that counts, above 0 to 1")
+    confidence: float | None = option(
+        None, "lowest score that counts, above 0 to 1; default: the thresholds on the adapter's card, else 0.25"
+    )
     iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
     min_frames: int = option(3, "pictures that have to show a defect before it is an alarm, 2 or more")
     timeout: float = option(5.0, "seconds without a picture after which a camera counts as lost")
@@ -43,7 +45,7 @@ class CameraConfig(Using):
         super().__post_init__()
         if not self.source:
             raise ConfigError("--source (nothing): expected a URL, a camera's number or path, a video or a folder")
-        demand(self.confidence > 0, "confidence", self.confidence, "above 0 to 1")
+        demand(self.confidence is None or self.confidence > 0, "confidence", self.confidence, "above 0 to 1")
         demand(self.min_frames >= 2, "min_frames", self.min_frames, "2 or more")
         demand(self.timeout > 0, "timeout", self.timeout, "more than 0, in seconds")
         demand(self.max_backoff > 0, "max_backoff", self.max_backoff, "more than 0, in seconds")

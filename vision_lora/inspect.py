@@ -36,6 +36,9 @@ def run(config: InspectConfig, console: Console) -> None:
         + f" ({precision_of(Path(config.file))})",
         "metrics": ", ".join(f"{json.dumps(name)[1:-1]} {_short(value)}" for name, value in card.metrics.items())
         or "none",
+        "thresholds": ", ".join(f"{name} {value:.3g}" for name, value in card.thresholds.items())
+        + (f" ({card.rule})" if card.rule else "")
+        or "none",
         "written": f"{card.created or 'at an unknown time'} by vision_lora {card.version or 'of an unknown version'}",
     }
     for name, value in header.items():

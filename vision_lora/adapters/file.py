@@ -62,12 +62,19 @@ def save_adapter(adapter: Adapter, path: Path, *, dtype: torch.dtype = torch.flo
         raise AdapterError(f"{path}: not written: {name} holds numbers that are not finite in {dtype}")
     layers = {site: _treatment(delta) for site, delta in adapter.deltas.items()}
     header = json.dumps({"format": FORMAT, "card": asdict(adapter.card), "layers": layers}, separators=(",", ":"))
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(save(tensors, metadata={KEY: header, CHECKSUM: _checksum(header, tensors)}))
-        partial.replace(path)
-    except OSError as error:
-        raise AdapterError(f"{path}: cannot be written ({error.strerror})") from error
+    _write(tensors, header, path)
+
+
+def save_card(card: Card, path: Path) -> None:
+    """Replace the card of an adapter file; its tensors stay as they are, to the bit.
+
+    Raises:
+        AdapterError: there is no such file, or it cannot be written; see `load_adapter` for a broken one.
+    """
+    load_adapter(path)  # the check
+    tensors, metadata = read_tensors(path)
+    header = json.dumps({**json.loads(metadata[KEY]), "card": asdict(card)}, separators=(",", ":"))
+    _write(tensors, header, path)
 
 
 def load_adapter(path: Path | str) -> Adapter:
@@ -105,6 +112,15 @@ def precision_of(path: Path) -> str:
     """
     kinds = {tensor.dtype for tensor in read_tensors(path)[0].values()}
     return " and ".join(sorted(_SHORT.get(kind, str(kind)) for kind in kinds))
+
+
+def _write(tensors: dict[str, Tensor], header: str, path: Path) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(save(tensors, metadata={KEY: header, CHECKSUM: _checksum(header, tensors)}))
+        partial.replace(path)
+    except OSError as error:
+        raise AdapterError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

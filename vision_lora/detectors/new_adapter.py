@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -147,7 +148,8 @@ def grow_adapter(detector: Detector, adapter: Adapter, names: Sequence[str], *, 
     for name in names:
         if (other := same(name, kept)) is not None:
             log.warning("class %r is a new one beside the adapter's %r: spell it alike, if it is the same", name, other)
-    card = replace(adapter.card, names=(*kept, *names), imgsz=imgsz, metrics={}, created="", version="")
+    fresh: dict[str, Any] = {"metrics": {}, "created": "", "version": "", "thresholds": {}, "rule": ""}
+    card = replace(adapter.card, names=(*kept, *names), imgsz=imgsz, **fresh)
     deltas = copy.deepcopy(adapter.deltas)
     with torch.no_grad():
         for layer, rows in adapter.class_rows.items():

@@ -27,7 +27,7 @@ class CameraConfig(Using):
         repeated=True,
     )
     mode: Mode | None = option(None, common.MODE)
-    confidence: float = option(0.25, "lowest score that counts", "detection", more_than=0, at_most=1)
+    confidence: float | None = option(None, common.CONFIDENCE, "detection", more_than=0, at_most=1)
     iou: float = option(
         0.7, "overlap above which the weaker of two boxes of a class goes", "detection", at_least=0, at_most=1
     )

@@ -24,6 +24,7 @@ PRECISION = "auto: bf16 where the processor has it, else fp32"
 JSON = "file for the result as JSON"
 NEW_FOLDER = "where it exists a number is added"
 EXIST_OK = "write into the folder even where it exists"
+CONFIDENCE = "lowest score that counts; default: the thresholds on the adapter's card, else 0.25"
 MODE = (
     "which classes: general (the base's own), defects (the adapter's), both; default: defects with an adapter, "
     "else general"

@@ -107,6 +107,23 @@ def test_ids_of_an_adapters_classes_follow_the_bases() -> None:
     assert given.rows[0]["bbox"] == [1, 2, 10, 20]
 
 
+def test_two_classes_of_one_name_keep_their_ids(tmp_path: Path) -> None:
+    """As a merged joint adapter has them that learned anew what the base calls so too."""
+    frame = FileFrame("a.png", np.zeros((32, 32, 3), np.uint8), image_id=5)
+    found = Detections(np.zeros((3, 4), "f4"), np.ones(3, "f4"), np.array([1, 2, 3]), ("person", "car", "car", "x"), 4)
+    results = CocoResults({})
+    results.add(frame, found)
+    results.write(tmp_path / "found.json")
+    legend = json.loads(legend_file(tmp_path / "found.json").read_text())
+    assert [row["category_id"] for row in results.rows] == [2, 3, 4]
+    assert [(one["id"], one["name"]) for one in legend["categories"]] == [
+        (1, "person"),
+        (2, "car"),
+        (3, "car"),
+        (4, "x"),
+    ]
+
+
 def test_the_limit_is_told_and_can_be_raised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     noise(tmp_path / "a.png")
     found = tmp_path / "found.json"

@@ -61,7 +61,6 @@ def _detect(
     config: PredictConfig, detector: Detector, source: FileSource, results: CocoResults, out: Path, console: Console
 ) -> None:
     """Go through the pictures, collect results, write copies, and print what was found."""
-    from vision_lora.detectors.readout import Readout
     from vision_lora.streaming.files.detect import detect_frames
     from vision_lora.streaming.files.sinks import AnnotatedFolder
 
@@ -73,7 +72,7 @@ def _detect(
             imgsz=config.imgsz or detector.imgsz,
             batch=config.batch,
             mode=config.mode,
-            readout=Readout(confidence=config.confidence, iou=config.iou, limit=config.limit),
+            readout=detector.readout(config.confidence, iou=config.iou, limit=config.limit),
             tile=config.tile,
             overlap=config.overlap,
         ):

@@ -13,7 +13,6 @@ from vision_lora.api.pictures import Order, Pictures, open_pictures
 from vision_lora.api.results import Results
 from vision_lora.detectors import base
 from vision_lora.detectors.load import load_detector
-from vision_lora.detectors.readout import Readout
 from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.split import measure_split, open_split
 from vision_lora.options.common import Split
@@ -107,7 +106,7 @@ class Detector:
         pictures: Pictures,
         *,
         mode: Mode | None = None,
-        confidence: float = PredictConfig.confidence,
+        confidence: float | None = PredictConfig.confidence,
         iou: float = PredictConfig.iou,
         limit: int = PredictConfig.limit,
         imgsz: int | None = None,
@@ -124,7 +123,7 @@ class Detector:
                 of such.
             mode: whose classes: `general` the base's own, `defects` the adapter's, `both`. By default the adapter's,
                 without an adapter the base's.
-            confidence: lowest score that counts, 0 to 1.
+            confidence: lowest score that counts, 0 to 1; by default the thresholds on the adapter's card, else 0.25.
             iou: overlap above which the weaker of two boxes of a class goes, 0 to 1.
             limit: most detections of a picture, or a tile, and of each pass, best first.
             imgsz: side of the square that a picture, or a tile, is fitted into, pixels, a multiple of 32; by default
@@ -146,7 +145,7 @@ class Detector:
             PredictConfig,
             **self._loaded(),
             source="pictures",
-            mode=mode or ("defects" if self.adapter else "general"),
+            mode=mode,
             confidence=confidence,
             iou=iou,
             limit=limit,
@@ -162,7 +161,7 @@ class Detector:
             imgsz=config.imgsz or self.imgsz,
             batch=config.batch,
             mode=config.mode,
-            readout=Readout(confidence=config.confidence, iou=config.iou, limit=config.limit),
+            readout=self.internal.readout(config.confidence, iou=config.iou, limit=config.limit),
             tile=config.tile,
             overlap=config.overlap,
         )

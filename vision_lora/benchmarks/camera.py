@@ -27,6 +27,7 @@ from vision_lora.options import common
 from vision_lora.options.camera import CameraConfig
 from vision_lora.options.command_line import run_verb
 from vision_lora.options.option import Options, option
+from vision_lora.pictures.detections import CONFIDENCE
 from vision_lora.streaming.sources.source import open_files
 from vision_lora.system.outputs import check_file, write_json
 
@@ -57,6 +58,7 @@ def run(config: BenchConfig, console: Console) -> None:
             source=[str(video)],
             model=config.model,
             adapter=config.adapter,
+            mode="both",  # the longer way
             imgsz=config.imgsz,
             events=str(Path(folder) / "events.jsonl"),
         )
@@ -126,7 +128,7 @@ def _bare_fps(options: CameraConfig, detector: Detector, pictures: Sequence[NDAr
     if options.adapter is not None:
         detector.attach(load_adapter(options.adapter), "bare")
     imgsz = options.imgsz or detector.imgsz
-    readout = Readout(confidence=options.confidence / 2, iou=options.iou)
+    readout = Readout(confidence=(options.confidence or CONFIDENCE) / 2, iou=options.iou)
 
     def detect_all() -> float:
         for picture in pictures[:5]:

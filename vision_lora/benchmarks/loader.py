@@ -25,7 +25,7 @@ from rich.table import Table
 
 from vision_lora.benchmarks.steps import adapted, training_step
 from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.batches.loader import train_loader
+from vision_lora.datasets.batches.loader import Loading, train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
@@ -84,7 +84,8 @@ def loader_rows(config: LoaderBenchConfig) -> list[Row]:
     if len(samples) < least:
         raise DataError(f"{config.data}: {len(samples)} training pictures; expected {least} or more: lower --batch")
     recipe = load_recipe(config.augment)
-    ours = train_loader(samples, config.imgsz, config.batch, recipe=recipe, seed=config.seed, workers=config.workers)
+    loading = Loading(config.workers)
+    ours = train_loader(samples, config.imgsz, config.batch, recipe=recipe, seed=config.seed, loading=loading)
     with _copy(samples) as root:
         loaders: dict[str, Callable[[int], Iterable[Any]]] = {
             f"vision_lora, {config.augment}": lambda turn: _epoch(ours, turn),

@@ -77,6 +77,7 @@ def run(config: SoakConfig, console: Console) -> int:
             source=["-"],
             model=config.model,
             adapter=config.adapter,
+            mode="both",  # the longer way
             imgsz=config.imgsz,
             events=str(Path(folder) / "events.jsonl"),
             crops=str(Path(folder) / "crops"),

@@ -198,6 +198,7 @@ def _metadata(detector: YoloDetector, names: tuple[str, ...], imgsz: int, stride
         "output": {"name": "output0", "layout": output},
         "base": {"file": detector.base, "fingerprint": detector.fingerprint},
         "adapter": card and {"created": card.created, "version": card.version, "metrics": dict(card.metrics)},
+        "thresholds": dict(card.thresholds) if card else {},  # lowest score that counts, by class
         "version": __version__,
     }
     return {

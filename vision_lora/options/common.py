@@ -24,6 +24,11 @@ PRECISION = "auto: bf16 where the processor has it, else fp32"
 JSON = "file for the result as JSON"
 NEW_FOLDER = "where it exists a number is added"
 EXIST_OK = "write into the folder even where it exists"
+CONFIDENCE = "lowest score that counts; default: the thresholds on the adapter's card, else 0.25"
+MODE = (
+    "which classes: general (the base's own), defects (the adapter's), both; default: defects with an adapter, "
+    "else general"
+)
 STRICT = "stop at a broken label or picture instead of skipping it"
 SEEDS = 2**32 - 1  # the largest that every generator of random numbers takes
 

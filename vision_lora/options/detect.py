@@ -82,8 +82,8 @@ class PredictConfig(_Detecting):
         required="a picture, a folder or a video",
         repeated=True,
     )
-    mode: Mode = option("both", "which classes: general (the base's own), defects (the adapter's), both")
-    confidence: float = option(0.25, "lowest score that counts", "detection", at_least=0, at_most=1)
+    mode: Mode | None = option(None, common.MODE)
+    confidence: float | None = option(None, common.CONFIDENCE, "detection", at_least=0, at_most=1)
     iou: float = option(
         0.7, "overlap above which the weaker of two boxes of a class goes", "detection", at_least=0, at_most=1
     )

@@ -90,4 +90,7 @@ class DemoConfig(Options):
 
     out: str = option("data/demo", "folder for it; what was made there before with the same seed stays", "output")
     seed: int = common.seed("seed of everything: the same seed gives the same bytes on every machine", "what")
+    test: int | None = option(
+        None, "test pictures, more to tell methods apart by; default: 40", "what", at_least=1, at_most=10_000
+    )
     exist_ok: bool = option(False, "make it anew even where it exists", "output")

@@ -12,6 +12,7 @@ from vision_lora.options.option import Options, demand, option
 from vision_lora.options.placement import MANY, Placement
 
 Method = Literal["lora", "full", "freeze", "head"]
+Norm = Literal["frozen", "live"]
 Start = Literal["quiet", "random"]
 Graphs = Literal["auto", "off"]
 
@@ -60,9 +61,15 @@ class TrainConfig(Options):
     )
     alpha: float | None = option(
         None,
-        "numerator of the factor before the low-rank part; default: 16 (5.7 for rslora), a factor of 2 at rank 8",
+        "numerator of the factor before the low-rank part; default: a factor of 2 at rank 8, which falls with the root "
+        "of the rank",
         "adapter",
         more_than=0,
+    )
+    norm: Norm = option(
+        "frozen",
+        "BatchNorm's statistics: frozen ones are the base's; live ones the new pictures', folded into the file",
+        "adapter",
     )
     start: Start | None = option(
         None,
@@ -161,6 +168,14 @@ class TrainConfig(Options):
             demand(self.replay is None, "replay", self.replay, "--method lora, whose old classes can be kept")
             demand(self.on is None, "on", self.on, "--method lora, which learns adapters")
             demand(self.start is None, "start", self.start, "--method lora, whose factors start somewhere")
+            demand(self.norm == "frozen", "norm", self.norm, "--method lora; other methods' statistics are live")
+        if self.norm == "live":
+            demand(
+                not self.joint, "norm", "live", "frozen with --joint: the old classes' pictures have other statistics"
+            )
+            demand(
+                self.variant != "lora-fa", "norm", "live", "frozen with --variant lora-fa, or its memory is not saved"
+            )
         demand(self.on is None or self.start is None, "start", self.start, "no --on, which brings its factors")
         demand(
             self.variant != "ssf" or self.start is None, "start", self.start, "no --variant ssf, which has no factors"

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from vision_lora.errors import ConfigError
 from vision_lora.options.camera import CameraConfig, SourceConfig
-from vision_lora.pictures.detections import Mode
+from vision_lora.pictures.detections import Mode, default_mode
 from vision_lora.streaming.alarms.rules import Zone
 from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.choices.registry import AdapterRegistry
@@ -56,7 +56,7 @@ def read_sources(config: CameraConfig) -> list[SourceSettings]:
             if name in (source.name for source in sources):
                 raise ConfigError(f"name {name!r}: another source has it")
             adapter = given.adapter or config.adapter
-            mode = given.mode or config.mode
+            mode = given.mode or config.mode or default_mode(adapter)
             choice = Choice(
                 None if adapter is None else AdapterRegistry.name(Path(adapter)),
                 mode,

@@ -17,11 +17,9 @@ from torch import distributed as dist
 
 from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.file import load_adapter, save_adapter
+from vision_lora.adapters.file import save_adapter
 from vision_lora.adapters.plan import Plan
 from vision_lora.datasets.sample import Dataset
-from vision_lora.detectors.base import Detector
-from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
 from vision_lora.options.train import TrainConfig
@@ -32,7 +30,7 @@ from vision_lora.training.checks import check_room
 from vision_lora.training.job import Job, open_data, prepare
 from vision_lora.training.loop.fit import History, Listener, Silent, fit
 from vision_lora.training.loop.graphs import obstacle
-from vision_lora.training.methods import Learner
+from vision_lora.training.outcome import outcome
 from vision_lora.training.pictures import save_curves, save_prediction_grid
 from vision_lora.training.runs.failures import in_words
 from vision_lora.training.runs.folder import RunFolder, resume_command
@@ -178,13 +176,17 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
     device = fabric.device
     config, learner, opened, names = job.config, job.learner, job.opened, job.names
     best = out / _file_name("best", config.method)
-    trained = _reopened(learner, best, device)
-    result, found = measure(trained, job.val_batches, opened.val, names, mode=learner.mode)
-    if trained.adapter is not None:
-        metrics = {"split": "val", "map50_95": result.map50_95, "map50": result.map50, "epochs": len(history.rows)}
-        save_adapter(_stamped(trained.adapter, metrics), best)
+    given = outcome(job, best, history.rows[history.best_epoch - 1], device)
+    if given.adapter is not None:
+        metrics = {
+            "split": "val",
+            "map50_95": given.result.map50_95,
+            "map50": given.result.map50,
+            "epochs": len(history.rows),
+        }
+        save_adapter(_stamped(given.adapter, metrics), best, dtype=given.dtype)
     values = {
-        **result.to_json(),
+        **given.result.to_json(),
         "split": "val",
         "method": config.method,
         "epochs": len(history.rows),
@@ -213,7 +215,7 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
     write_json(out / "summary.json", values)
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
-    save_prediction_grid(out / "predictions.png", opened.val, found, names)
+    save_prediction_grid(out / "predictions.png", opened.val, given.found, names)
     return Summary(out, best, config.model, values)
 
 
@@ -233,18 +235,6 @@ def _state_to_go_on_from(folder: RunFolder, identity: Mapping[str, str], *, refu
         if refuse:
             raise
         return None
-
-
-def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
-    """The detector with what was written to a file in place of what was trained."""
-    if learner.adapter is None:
-        detector = load_base(str(file))
-        detector.to(device)
-        return detector
-    detector = learner.detector
-    detector.adapters.detach()
-    detector.attach(load_adapter(file).to(device))
-    return detector
 
 
 def _file_name(name: str, method: str) -> str:

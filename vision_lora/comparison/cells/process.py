@@ -6,6 +6,7 @@ it is killed.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ from vision_lora.options.option import Options, option
 from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.system import parent
-from vision_lora.system.outputs import write_json
+from vision_lora.system.outputs import write_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,15 @@ def save_detections(path: Path, found: Sequence[Detections], names: Sequence[str
         boxes.append(detections.boxes[numbers >= 0])
         scores.append(detections.scores[numbers >= 0])
         classes.append(numbers[numbers >= 0])
-    partial = path.with_name(f"partial-{path.name}")
+    packed = io.BytesIO()
     np.savez_compressed(
-        partial,
+        packed,
         counts=np.array(counts, np.int32),
         boxes=np.concatenate(boxes),
         scores=np.concatenate(scores),
         classes=np.concatenate(classes),
     )
-    partial.replace(path)
+    write_whole(path, packed.getbuffer())
 
 
 def load_detections(path: Path, names: Sequence[str]) -> list[Detections]:

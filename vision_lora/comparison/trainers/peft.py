@@ -19,7 +19,7 @@ from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.comparison.trainers.ours import Timed, step_mib
 from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.batches.loader import eval_loader, train_loader
+from vision_lora.datasets.batches.loader import Loading, eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
@@ -58,9 +58,8 @@ def train_peft(order: Order, folder: Path) -> Trained:
         config.batch,
         recipe=load_recipe(config.augment),
         seed=config.seed,
-        workers=loader_processes(config.workers, fabric.device),
+        loading=Loading(loader_processes(config.workers, fabric.device), pin_memory=fabric.device.type == "cuda"),
         min_draws=config.draws,
-        pin_memory=fabric.device.type == "cuda",
     )
     val_batches = eval_loader(val, config.imgsz, config.batch, again=True)
     identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}

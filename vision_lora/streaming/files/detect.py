@@ -17,7 +17,7 @@ def detect_frames(
     *,
     imgsz: int,
     batch: int,
-    mode: Mode,
+    mode: Mode | None,
     readout: Readout,
     tile: int = 0,
     overlap: float = 0.2,
@@ -29,7 +29,7 @@ def detect_frames(
         frames: pictures of any size.
         imgsz: side of the square that a picture, or a tile, is fitted into, pixels.
         batch: pictures, or tiles, at once.
-        mode: which passes run.
+        mode: which passes run; None as in `Detector.detect`.
         readout: thresholds.
         tile: side of the tiles that each frame is cut into, pixels; 0 for whole frames.
         overlap: least share of a tile that its neighbour shows too.
@@ -57,7 +57,7 @@ def _in_tiles(
     frame: FileFrame,
     imgsz: int,
     batch: int,
-    mode: Mode,
+    mode: Mode | None,
     readout: Readout,
     tile: int,
     overlap: float,

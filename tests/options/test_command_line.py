@@ -338,3 +338,46 @@ def test_words_in_yaml_are_words(tmp_path: Path) -> None:
     config = parse(TrainConfig, "train", ["--config", str(file)])
     assert (config.data, config.classes, config.out) == ("010", "no", "2026-01-02")
     assert (config.joint, config.balanced, config.lr) == (True, False, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("words", "sources"),
+    [
+        (["--source", "a", "b", "--limit", "5", "--source=c"], ["a", "b", "c"]),
+        (
+            ["--source", "[a]", "{a}", "a: b.png", "null", "'a'", "a=b"],
+            ["[a]", "{a}", "a: b.png", "null", "'a'", "a=b"],
+        ),
+        (["--source=-a.png", "\udcfc😀"], ["-a.png", "\udcfc😀"]),
+        (["--config", "one.yaml", "--source", "b"], ["a: 1.png", "b"]),
+        (["--config", "two.yaml", "--source", "b"], ["a", "2", "b"]),
+    ],
+)
+def test_several_values_of_an_option_are_texts_in_their_order(
+    words: list[str], sources: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one.yaml").write_text("source: 'a: 1.png'\n")
+    Path("two.yaml").write_text("source: [a, '2']\n")
+    assert parse(PredictConfig, "predict", ["--model", "m", *words]).sources == sources
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--source"], "--source (nothing): expected one value or more"),
+        (["--source", "--limit", "5"], "--source (nothing): expected one value or more"),
+        (["--source", "a", "--source"], "--source (nothing): expected one value or more"),
+        (["--source", ""], "--source (nothing): expected a picture, a folder or a video"),
+        (["--limit", "5", "a"], "unrecognized arguments: a"),
+    ],
+)
+def test_an_option_for_several_values_needs_one(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(PredictConfig, "predict", ["--model", "m", *words])
+    assert str(caught.value) == message
+
+
+def test_a_thousand_values_take_no_time() -> None:
+    words = ["--model", "m", "--source", *(f"{number}.png" for number in range(20_000))]
+    assert len(parse(PredictConfig, "predict", words).sources) == 20_000

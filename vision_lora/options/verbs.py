@@ -18,6 +18,7 @@ Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Graphs = Literal["auto", "off"]
 Workers = int | Literal["auto"]
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 ExportFormat = Literal["pt", "onnx", "openvino"]
 
 
@@ -106,9 +107,15 @@ class TrainConfig(Options):
     exist_ok: bool = option(False, "write into the folder even where it exists")
     resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")
     strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
+    yes: bool = option(False, "write the data.yaml that a folder of pictures and .txt labels lacks, val part and all")
+    log: str | None = option(None, f"trackers that follow the run, by comma: {', '.join(TRACKERS)}")
+    verbose: bool = option(False, "print every layer's part, each class's mAP and each label that was skipped")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        trackers = [] if self.log is None else self.log.split(",")
+        known = set(trackers) <= set(TRACKERS) and len(set(trackers)) == len(trackers)
+        demand(known, "log", self.log, f"some of {', '.join(TRACKERS)}, by comma, each once")
         demand(bool(self.data) or self.resume is not None, "data", "(nothing)", "the path of a dataset")
         demand(0 < self.b_by_a <= 1000, "lora_plus", self.lora_plus, "more than 0, at most 1000")
         demand(0 < self.peak_lr < 1, "lr", self.lr, "more than 0, less than 1")

@@ -28,6 +28,9 @@ PLACED = "which layers are adapted: all; deep: not where the picture is still la
 WEIGHTS_LR = 0.001
 ADAPTER_LR, LORA_PLUS = 0.004, 2.0
 JOINT_LR, JOINT_LORA_PLUS = 0.002, 4.0
+MODE = (
+    "which classes: general (the base's own), defects (the adapter's), both; default: defects, without adapter general"
+)
 OWN_SIZE = "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
 
 
@@ -232,11 +235,7 @@ class PredictConfig(_Detecting):
     """Detect in pictures or videos."""
 
     source: str = option("", "a picture, a video, a folder of them, or the pictures of a COCO .json (required)")
-    mode: Mode | None = option(
-        None,
-        "which classes: general (the base's own), defects (the adapter's), both; default: defects with an adapter, "
-        "else general",
-    )
+    mode: Mode | None = option(None, MODE)
     confidence: float = option(0.25, "lowest score that counts, 0 to 1")
     iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
     limit: int = option(300, "most detections of a picture, or a tile, and of each pass, best first; 1 to 10000")

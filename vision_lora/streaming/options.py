@@ -7,7 +7,7 @@ from typing import Any
 
 from vision_lora.errors import ConfigError
 from vision_lora.options.option import demand, option
-from vision_lora.options.verbs import Using
+from vision_lora.options.verbs import MODE, Using
 from vision_lora.pictures.detections import Mode
 
 
@@ -22,11 +22,7 @@ class CameraConfig(Using):
         "zones",
         repeated=True,
     )
-    mode: Mode | None = option(
-        None,
-        "which classes: general (the base's own), defects (the adapter's), both; default: defects with an adapter, "
-        "else general",
-    )
+    mode: Mode | None = option(None, MODE)
     confidence: float = option(0.25, "lowest score that counts, above 0 to 1")
     iou: float = option(0.7, "overlap above which the weaker of two boxes of a class goes, 0 to 1")
     min_frames: int = option(3, "pictures that have to show a defect before it is an alarm, 2 or more")

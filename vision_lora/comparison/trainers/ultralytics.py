@@ -22,12 +22,13 @@ from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
+from vision_lora.datasets.write import yolo_labels, yolo_yaml
 from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.evaluation.measure import measure
 from vision_lora.options.verbs import TrainConfig
 from vision_lora.system.cores import loader_processes
 from vision_lora.system.devices import pick_device
-from vision_lora.system.outputs import write_json
+from vision_lora.system.outputs import write_json, write_text
 from vision_lora.training.session import _peak_memory_mib
 
 
@@ -169,10 +170,8 @@ def _copy(splits: Mapping[str, Sequence[Sample]], names: Sequence[str], root: Pa
         labels.mkdir(parents=True)
         for number, sample in enumerate(splits[split]):
             shutil.copyfile(sample.path, pictures / f"{number:06d}{sample.path.suffix}")
-            boxes = sample.boxes.astype(np.float64) / np.tile([sample.width, sample.height], 2)
-            rows = np.column_stack([sample.classes, (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]])
-            np.savetxt(labels / f"{number:06d}.txt", rows, fmt=["%d", *["%.8f"] * 4])
-    lines = [f"path: {json.dumps(str(root.absolute()), ensure_ascii=False)}", "train: images/train", "val: images/val"]
-    names_line = f"names: {json.dumps(list(names), ensure_ascii=False)}"
-    (root / "data.yaml").write_text("\n".join([*lines, names_line]) + "\n", encoding="utf-8")
+            rows = yolo_labels(sample.boxes, sample.classes, sample.width, sample.height)
+            (labels / f"{number:06d}.txt").write_text(rows, encoding="utf-8")
+    splits_at = {split: f"images/{split}" for split in ("train", "val")}
+    write_text(root / "data.yaml", yolo_yaml(splits_at, names, str(root.absolute())))
     return root / "data.yaml"

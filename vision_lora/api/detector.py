@@ -13,12 +13,11 @@ from vision_lora.api.pictures import Order, Pictures, open_pictures
 from vision_lora.api.results import Results
 from vision_lora.detectors import base
 from vision_lora.detectors.load import load_detector
-from vision_lora.detectors.readout import Readout
 from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.split import measure_split, open_split
 from vision_lora.options.verbs import EvaluateConfig, PredictConfig, Split, Using
 from vision_lora.pictures.detections import Mode
-from vision_lora.streaming.files.detect import detect_frames
+from vision_lora.streaming.files.detect import detect_as
 
 log = logging.getLogger(__name__)
 
@@ -154,17 +153,7 @@ class Detector:
             overlap=overlap,
         )
         source = open_pictures(pictures, order)
-        found = detect_frames(
-            self.internal,
-            source,
-            imgsz=config.imgsz or self.imgsz,
-            batch=config.batch,
-            mode=config.mode,
-            readout=Readout(confidence=config.confidence, iou=config.iou, limit=config.limit),
-            tile=config.tile,
-            overlap=config.overlap,
-        )
-        results = Results(source, found)
+        results = Results(source, detect_as(config, self.internal, source))
         for line in results.problems:
             log.warning("skipped %s", line)
         return results

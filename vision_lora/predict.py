@@ -61,21 +61,12 @@ def _detect(
     config: PredictConfig, detector: Detector, source: FileSource, results: CocoResults, out: Path, console: Console
 ) -> None:
     """Go through the pictures, collect results, write copies, and print what was found."""
-    from vision_lora.streaming.files.detect import detect_frames
+    from vision_lora.streaming.files.detect import detect_as
     from vision_lora.streaming.files.sinks import AnnotatedFolder
 
     counts, at_limit = Counter[str](), 0
     with closing(AnnotatedFolder(out, source)) as sink:
-        for frame, found in detect_frames(
-            detector,
-            source,
-            imgsz=config.imgsz or detector.imgsz,
-            batch=config.batch,
-            mode=config.mode,
-            readout=detector.readout(config.confidence, iou=config.iou, limit=config.limit),
-            tile=config.tile,
-            overlap=config.overlap,
-        ):
+        for frame, found in detect_as(config, detector, source):
             results.add(frame, found)  # first: the place for copies may end
             sink.write(frame, found)
             counts.update(f"{found.name(i)} ({found.source(i)})" for i in range(len(found)))

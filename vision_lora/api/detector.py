@@ -18,7 +18,7 @@ from vision_lora.evaluation.split import measure_split, open_split
 from vision_lora.options.common import Split
 from vision_lora.options.detect import EvaluateConfig, PredictConfig, Using
 from vision_lora.pictures.detections import Mode
-from vision_lora.streaming.files.detect import detect_frames
+from vision_lora.streaming.files.detect import detect_as
 
 log = logging.getLogger(__name__)
 
@@ -155,17 +155,7 @@ class Detector:
             overlap=overlap,
         )
         source = open_pictures(pictures, order)
-        found = detect_frames(
-            self.internal,
-            source,
-            imgsz=config.imgsz or self.imgsz,
-            batch=config.batch,
-            mode=config.mode,
-            readout=self.internal.readout(config.confidence, iou=config.iou, limit=config.limit),
-            tile=config.tile,
-            overlap=config.overlap,
-        )
-        results = Results(source, found)
+        results = Results(source, detect_as(config, self.internal, source))
         for line in results.problems:
             log.warning("skipped %s", line)
         return results

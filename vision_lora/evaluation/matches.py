@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.datasets.sample import Sample
+from vision_lora.pictures.boxes import areas, common, iou, take
 from vision_lora.pictures.detections import Detections
 
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -142,7 +143,7 @@ def _average_precision(one: ClassMatches, weights: Ints) -> NDArray[np.float64]:
 def _match_picture(
     found: NDArray[np.float64], boxes: NDArray[np.float64], ignored: NDArray[np.float64]
 ) -> tuple[Bits, Bits]:
-    """Greedy matching in one picture: the best detection first takes the box that it overlaps most.
+    """Matching in one picture.
 
     Args:
         found: corners, best first, (n, 4).
@@ -152,32 +153,9 @@ def _match_picture(
     Returns:
         Whether each detection is right, and whether it counts, by threshold, each (T, n).
     """
-    right = np.zeros((len(IOUS), len(found)), np.bool_)
+    right = take(iou(found, boxes), IOUS) >= 0
     counts = np.ones_like(right)
-    shared, areas = _shared(found, boxes), _areas(found)
-    iou = shared / (areas[:, None] + _areas(boxes)[None] - shared)
-    free = np.ones((len(IOUS), len(boxes)), np.bool_)
-    for index in np.flatnonzero((iou >= IOUS[0]).any(1)):
-        within = np.where(free & (iou[index] >= IOUS[:, None]), iou[index], -1.0)  # (T, m)
-        last = len(boxes) - 1 - np.argmax(within[:, ::-1], 1)  # of equals the last one, as COCOeval
-        hit = within.max(1) >= 0
-        right[hit, index] = True
-        free[hit, last[hit]] = False
     if len(ignored):
-        inside = (_shared(found, ignored) / areas[:, None].clip(1e-9)).max(1)  # (n,)
+        inside = (common(found, ignored) / areas(found)[:, None].clip(1e-9)).max(1)  # (n,)
         counts = right | ~(inside >= IOUS[:, None])
     return right, counts
-
-
-def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Areas of (n, 4) corners."""
-    areas: NDArray[np.float64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return areas
-
-
-def _shared(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area that each box shares with each, (n, m)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared: NDArray[np.float64] = (high - low).clip(0).prod(2)
-    return shared

@@ -12,6 +12,7 @@ from vision_lora.options.option import Options, demand, option
 from vision_lora.options.placement import MANY, Placement
 
 Method = Literal["lora", "full", "freeze", "head"]
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 Norm = Literal["frozen", "live"]
 Start = Literal["quiet", "random"]
 Graphs = Literal["auto", "off"]
@@ -53,6 +54,7 @@ class TrainConfig(Options):
     on: str | None = option(None, "adapter file to go on from: its classes stay in a joint pass, else a warm start")
     resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")
     strict: bool = option(False, common.STRICT)
+    yes: bool = option(False, "write the data.yaml that a folder of pictures and .txt labels lacks, val part and all")
 
     variant: Variant = option(
         "lora",
@@ -156,9 +158,16 @@ class TrainConfig(Options):
         "auto", "CUDA graphs of whole training steps: auto where a GPU and the detector can, or off", "speed"
     )
     exist_ok: bool = option(False, common.EXIST_OK, "output")
+    log: str | None = option(None, f"trackers that follow the run, by comma: {', '.join(TRACKERS)}", "output")
+    verbose: bool = option(
+        False, "print every layer's part, each class's mAP and each label that was skipped", "output"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        trackers = [] if self.log is None else self.log.split(",")
+        known = set(trackers) <= set(TRACKERS) and len(set(trackers)) == len(trackers)
+        demand(known, "log", self.log, f"some of {', '.join(TRACKERS)}, by comma, each once")
         demand(self.data or self.resume is not None, "data", "(nothing)", common.A_DATASET)
         demand(self.devices <= self.batch, "devices", self.devices, f"at most --batch, {self.batch}")
         if self.budget is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from vision_lora.datasets.tiles import join_detections, tile_windows
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import Readout
+from vision_lora.options.detect import PredictConfig
 from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.streaming.sources.source import FileFrame
 
@@ -50,6 +51,22 @@ def detect_frames(
         if len(waiting) == batch:
             yield from flush()
     yield from flush()
+
+
+def detect_as(
+    config: PredictConfig, detector: Detector, frames: Iterable[FileFrame]
+) -> Iterator[tuple[FileFrame, Detections]]:
+    """Each frame with its detections, see `detect_frames`, as the options of `predict` say."""
+    return detect_frames(
+        detector,
+        frames,
+        imgsz=config.imgsz or detector.imgsz,
+        batch=config.batch,
+        mode=config.mode,
+        readout=detector.readout(config.confidence, iou=config.iou, limit=config.limit),
+        tile=config.tile,
+        overlap=config.overlap,
+    )
 
 
 def _in_tiles(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vision_lora.errors import ConfigError
-from vision_lora.options.option import Budget, Options, demand, option
+from vision_lora.options.option import TRACKERS, Budget, Options, demand, option
 from vision_lora.options.placement import MANY, Placement
 from vision_lora.pictures.detections import Mode
 
@@ -18,9 +18,7 @@ Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Graphs = Literal["auto", "off"]
 Workers = int | Literal["auto"]
-TRACKERS = ("tensorboard", "mlflow", "wandb")
 ExportFormat = Literal["pt", "onnx", "openvino"]
-
 
 BASE = "base detector: starter, which ships with the package; an official name, downloaded once; or a checkpoint's path"
 PLACED = "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head"
@@ -113,9 +111,6 @@ class TrainConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        trackers = [] if self.log is None else self.log.split(",")
-        known = set(trackers) <= set(TRACKERS) and len(set(trackers)) == len(trackers)
-        demand(known, "log", self.log, f"some of {', '.join(TRACKERS)}, by comma, each once")
         demand(bool(self.data) or self.resume is not None, "data", "(nothing)", "the path of a dataset")
         demand(0 < self.b_by_a <= 1000, "lora_plus", self.lora_plus, "more than 0, at most 1000")
         demand(0 < self.peak_lr < 1, "lr", self.lr, "more than 0, less than 1")

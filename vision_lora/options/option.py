@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 from vision_lora.errors import ConfigError
 
-
 TRACKERS = ("tensorboard", "mlflow", "wandb")  # a file of each is in vision_lora/training/trackers
 
 

@@ -28,9 +28,7 @@ PLACED = "which layers are adapted: all; deep: not where the picture is still la
 WEIGHTS_LR = 0.001
 ADAPTER_LR, LORA_PLUS = 0.004, 2.0
 JOINT_LR, JOINT_LORA_PLUS = 0.002, 4.0
-MODE = (
-    "which classes: general (the base's own), defects (the adapter's), both; default: defects, without adapter general"
-)
+MODE = "general (the base's own classes), defects (the adapter's), both; default: defects with an adapter, else general"
 OWN_SIZE = "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
 
 

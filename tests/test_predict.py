@@ -218,7 +218,7 @@ def test_json_that_has_no_place_in_the_end_is_kept_elsewhere(
 
 
 def test_a_nul_in_an_option_is_told() -> None:
-    from vision_lora.options.verbs import PredictConfig
+    from vision_lora.options.detect import PredictConfig
 
     assert issubclass(PredictConfig, Options)
     with pytest.raises(ConfigError, match="--out"):

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from vision_lora.errors import OutputError
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import PredictConfig
+from vision_lora.options.detect import PredictConfig
 
 if TYPE_CHECKING:
     from vision_lora.detectors.base import Detector
@@ -25,12 +25,12 @@ def run(config: PredictConfig, console: Console) -> None:
     """Detect, write, and print what was found."""
     from vision_lora.detectors.load import load_detector
     from vision_lora.streaming.files.results import CocoResults, legend_file
-    from vision_lora.streaming.sources.source import open_files
+    from vision_lora.streaming.sources.several import open_sources
     from vision_lora.system.cores import Threads
     from vision_lora.system.outputs import check_file, earlier_results, results_folder
 
-    source = open_files(config.source, results=earlier_results(config.out))
-    inputs = (config.source, config.model, config.adapter, *source.files)
+    source = open_sources(config.sources, results=earlier_results(config.out))
+    inputs = (*config.sources, config.model, config.adapter, *source.files)
     target = check_file("json", config.json, endings=(".json",), inputs=inputs)
     if target is not None:
         check_file("json", str(legend_file(target)), inputs=inputs)

@@ -23,7 +23,7 @@ from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import CheckpointError
 from vision_lora.export import main
-from vision_lora.options.verbs import ExportFormat
+from vision_lora.options.tools import ExportFormat
 from vision_lora.pictures.detections import Mode
 
 # isort: split

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.camera import CameraConfig
 from vision_lora.options.command_line import parse
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.settings import SourceSettings, read_sources
 
 
@@ -39,7 +39,7 @@ def test_the_same_from_words_and_from_yaml(tmp_path: Path) -> None:
         CameraConfig, "camera", ["--config", str(file), "--source", "clip.mp4", "--adapter", "line.safetensors"]
     )
     line, press, clip = read_sources(config)
-    assert (config.serve, line.name, line.choice) == (8080, "line1", Choice("line", "defects", 0.25))
+    assert (config.serve, line.name, line.choice) == (8080, "line1", Choice("line", "defects", None))
     assert (press.name, press.address.kind) == ("press", "usb")
     assert press.choice == Choice("press", "defects", 0.4, {"dent": 0.6})
     assert press.adapter == Path("a/press.safetensors")

@@ -35,6 +35,7 @@ from vision_lora.adapters.layers import sites
 from vision_lora.adapters.weights.deltas import Delta, FrozenDown, LowRank, NewRows, RankStabilised, ScaleShift
 from vision_lora.adapters.weights.tensors import MAX_HEADER, brief, read_tensors, reject_doubles
 from vision_lora.errors import AdapterError, BrokenAdapterError, ForeignLayoutError, MismatchError
+from vision_lora.system.outputs import write_whole
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -100,10 +101,10 @@ def write_peft(adapter: Adapter, network: nn.Module, folder: Path, *, partial: b
     config = _peft_config(adapter.card.base, ranks, alphas, stabilised=stabilised)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-        _replace(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
     except OSError as error:
         raise AdapterError(f"{folder}: cannot be written ({error.strerror})") from error
+    write_whole(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
     return lines
 
 
@@ -333,10 +334,3 @@ def _alpha(site: str, config: Mapping[str, Any]) -> float:
 def _exactly(site: str) -> str:
     """Pattern that fits this layer only, and not those whose names end with it."""
     return f"^{re.escape(site)}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)

@@ -26,9 +26,9 @@ from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.options.placement import Placement
 from vision_lora.pictures.detections import Mode
 from vision_lora.system.devices import make_fabric
-from vision_lora.training.loop.fit import Step
 from vision_lora.training.loop.flat import Flat
 from vision_lora.training.loop.graphs import Backward, Eager, Graphed
+from vision_lora.training.loop.learning import Step
 from vision_lora.training.loop.objective import Task
 
 Way = Literal["plain", "flat", "graph"]
@@ -72,7 +72,7 @@ def training_rows(
 ) -> list[Row]:
     """Full fine-tuning (the reference), adapters, and PEFT's LoRA on the same layers where `peft` is installed.
 
-    A step is forward, loss, backward, clipping and AdamW, as `vision_lora.training.loop.fit` does it, on the CPU.
+    A step is forward, loss, backward, clipping and AdamW, as `vision_lora.training.loop.learning` does it, on the CPU.
 
     Args:
         model: base checkpoint.

@@ -9,7 +9,7 @@ from vision_lora.detectors.base import Detector
 from vision_lora.errors import DataError
 from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.measure import measure, measure_tiled
-from vision_lora.options.verbs import EvaluateConfig
+from vision_lora.options.detect import EvaluateConfig
 from vision_lora.pictures.detections import default_mode
 from vision_lora.text.names import pick
 

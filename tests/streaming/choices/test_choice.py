@@ -226,7 +226,7 @@ def test_a_change_that_the_detector_has_no_time_for_is_not_made_later(
         at_work.service.change("line", confidence=0.9)
     go.set()
     at_work.wait_for_picture("line")
-    assert at_work.service.detecting.choices["line"].confidence == 0.25
+    assert at_work.service.detecting.choices["line"].confidence is None
 
 
 def test_an_adapter_that_the_device_has_no_room_for_is_refused(

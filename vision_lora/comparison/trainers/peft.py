@@ -21,13 +21,13 @@ from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.comparison.trainers.ours import Timed, step_mib
 from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.batches.loader import eval_loader, train_loader
+from vision_lora.datasets.batches.loader import Loading, eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Dataset
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.evaluation.measure import measure
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import loader_processes
 from vision_lora.system.devices import make_fabric
 from vision_lora.training.loop.fit import History, fit
@@ -94,9 +94,8 @@ def _fit(config: TrainConfig, fabric: Fabric, dataset: Dataset, learner: Learner
         config.batch,
         recipe=load_recipe(config.augment),
         seed=config.seed,
-        workers=loader_processes(config.workers, fabric.device),
+        loading=Loading(loader_processes(config.workers, fabric.device), pin_memory=fabric.device.type == "cuda"),
         min_draws=config.draws,
-        pin_memory=fabric.device.type == "cuda",
     )
     val_batches = eval_loader(val, config.imgsz, config.batch, again=True)
     identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}

@@ -25,7 +25,7 @@ from vision_lora.datasets.sample import Dataset, Sample
 from vision_lora.datasets.write import yolo_labels, yolo_yaml
 from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.evaluation.measure import measure
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import loader_processes
 from vision_lora.system.devices import pick_device
 from vision_lora.system.outputs import write_json, write_text

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from vision_lora.datasets.tiles import join_detections, tile_windows
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import Readout
-from vision_lora.options.verbs import PredictConfig
+from vision_lora.options.detect import PredictConfig
 from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.streaming.sources.source import FileFrame
 
@@ -63,7 +63,7 @@ def detect_as(
         imgsz=config.imgsz or detector.imgsz,
         batch=config.batch,
         mode=config.mode,
-        readout=Readout(confidence=config.confidence, iou=config.iou, limit=config.limit),
+        readout=detector.readout(config.confidence, iou=config.iou, limit=config.limit),
         tile=config.tile,
         overlap=config.overlap,
     )

@@ -15,6 +15,7 @@ from vision_lora.datasets.batches.augment import Recipe, load_recipe
 from vision_lora.datasets.batches.loader import Batches, Loading, TrainLoader, eval_loader, train_loader
 from vision_lora.datasets.open import open_pictures
 from vision_lora.datasets.sample import own_size
+from vision_lora.evaluation.measure import at_once
 from vision_lora.options.placement import placement_for
 from vision_lora.options.verbs import TrainConfig
 from vision_lora.rendering.write import ensure_demo
@@ -148,7 +149,7 @@ def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
         config,
         opened,
         batches,
-        eval_loader(opened.val, config.imgsz, config.batch, again=True),
+        eval_loader(opened.val, config.imgsz, at_once(-(-config.batch // config.devices), fabric.device), again=True),
         replay,
         learner,
         None if layers is None else list(layers),

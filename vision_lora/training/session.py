@@ -23,7 +23,7 @@ from vision_lora.datasets.sample import Dataset
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError
-from vision_lora.evaluation.measure import measure
+from vision_lora.evaluation.measure import measure, measure_map
 from vision_lora.options.verbs import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
@@ -149,8 +149,7 @@ def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener
             detector.save_checkpoint(file)
 
     def validate() -> tuple[float, float]:
-        result, _ = measure(detector, job.val_batches, job.opened.val, job.names, mode=learner.mode)
-        return result.map50_95, result.map50
+        return measure_map(detector, job.val_batches, job.opened.val, job.names, mode=learner.mode)
 
     return fit(
         detector.network,

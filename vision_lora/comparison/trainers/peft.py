@@ -24,7 +24,7 @@ from vision_lora.datasets.open import open_dataset
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.detectors.new_adapter import plan_adapter
-from vision_lora.evaluation.measure import measure
+from vision_lora.evaluation.measure import at_once, measure, measure_map
 from vision_lora.options.verbs import TrainConfig
 from vision_lora.system.cores import loader_processes
 from vision_lora.system.devices import make_fabric
@@ -61,7 +61,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
         loading=Loading(loader_processes(config.workers, fabric.device), pin_memory=fabric.device.type == "cuda"),
         min_draws=config.draws,
     )
-    val_batches = eval_loader(val, config.imgsz, config.batch, again=True)
+    val_batches = eval_loader(val, config.imgsz, at_once(config.batch, fabric.device), again=True)
     identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}
 
     def save(name: str) -> None:
@@ -71,8 +71,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
         plain.save_checkpoint(out / f"{name}.pt")
 
     def validate() -> tuple[float, float]:
-        result, _ = measure(detector, val_batches, val, dataset.names, mode="general")
-        return result.map50_95, result.map50
+        return measure_map(detector, val_batches, val, dataset.names, mode="general")
 
     history = fit(
         detector.network,

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from vision_lora.adapters.plan import Plan
-from vision_lora.benchmarks.probe import noise_batch, saved_mib
+from vision_lora.benchmarks.probe import saved_mib
 from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
+from vision_lora.datasets.batches.noise import noise_batch
 from vision_lora.datasets.sample import Dataset
 from vision_lora.options.verbs import TrainConfig
 from vision_lora.system.devices import has_bf16, pick_device

@@ -18,6 +18,7 @@ Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Graphs = Literal["auto", "off"]
 Workers = int | Literal["auto"]
+BatchSize = int | Literal["auto"]
 ExportFormat = Literal["pt", "onnx", "openvino"]
 
 
@@ -28,6 +29,7 @@ PLACED = "which layers are adapted: all; deep: not where the picture is still la
 WEIGHTS_LR = 0.001
 ADAPTER_LR, LORA_PLUS = 0.004, 2.0
 JOINT_LR, JOINT_LORA_PLUS = 0.002, 4.0
+BATCH = 16  # pictures of a step that rates, and the average's decay, were found with
 OWN_SIZE = "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
 
 
@@ -72,7 +74,11 @@ class TrainConfig(Options):
     epochs: int = option(20, "passes over the training pictures")
     imgsz: int = option(0, OWN_SIZE)
     grow: float = option(1.0, "share of --imgsz that the first epochs see; it grows to 1 for the last quarter of them")
-    batch: int = option(16, "pictures in one training step, over all devices")
+    batch: BatchSize = option(
+        BATCH,
+        "pictures in one training step, over all devices; auto: as many as 60 % of a GPU's free memory holds, at most "
+        f"64; --lr and --ema, which are for {BATCH}, are adjusted to it",
+    )
     lr: float | None = option(
         None,
         f"peak learning rate of AdamW; default: {ADAPTER_LR} for an adapter, {JOINT_LR} in a joint pass, "
@@ -116,7 +122,8 @@ class TrainConfig(Options):
         demand(0 <= self.ema < 1, "ema", self.ema, "0 or more, less than 1")
         demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
-        demand(self.devices <= self.batch, "devices", self.devices, f"at most --batch, {self.batch}")
+        fits = self.batch == "auto" or self.devices <= self.batch
+        demand(fits, "devices", self.devices, f"at most --batch, {self.batch}")
         demand(self.retain_weight >= 0, "retain_weight", self.retain_weight, "0 or more")
         if self.budget is not None:
             Budget.parse(self.budget)
@@ -134,6 +141,11 @@ class TrainConfig(Options):
         demand(self.draws >= 0, "draws", self.draws, "0 or more")
         demand(self.clip > 0, "clip", self.clip, "more than 0")
         demand(0 < self.grow <= 1, "grow", self.grow, "more than 0, at most 1")
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in a step; the recipe's, where no device has been asked yet."""
+        return BATCH if self.batch == "auto" else self.batch
 
     @property
     def peak_lr(self) -> float:

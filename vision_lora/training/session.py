@@ -6,7 +6,7 @@ import csv
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from vision_lora.options.verbs import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
 from vision_lora.system.outputs import write_json
+from vision_lora.training.batch_size import decide
 from vision_lora.training.checks import check_room
 from vision_lora.training.job import Job, open_data, prepare
 from vision_lora.training.loop.fit import History, Listener, Silent, fit
@@ -46,6 +47,9 @@ class Audience(Listener, Protocol):
 
     def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
         """Before the first step: the plan (None in full fine-tuning), what trains by part, and the size of the base."""
+
+    def told(self, line: str) -> None:
+        """What was chosen for the run, before it starts."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,10 @@ def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
+    config, line = decide(data, fabric, None if state is None else state.batch)
+    if line:
+        audience.told(line)
+    data = replace(data, config=config)
     job = prepare(data, fabric, None if state is None else state.layers)
     learner = job.learner
     state = _state_to_go_on_from(folder, job.identity, refuse=folder.resumed) if state is not None else None
@@ -127,8 +135,11 @@ def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     helpers.out = out
     helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
     fabric.launch()
-    state = state or State(out / STATE, job.identity, job.layers)
-    history = _learn(job, fabric, state, out, audience, threads)
+    state = state or State(out / STATE, job.identity, job.layers, config.batch_size)
+    try:
+        history = _learn(job, fabric, state, out, audience, threads)
+    except torch.cuda.OutOfMemoryError as error:
+        raise in_words(error, config, out) or error from error
     summary = _report(job, fabric, history, out)
     state.file.unlink()  # only an interrupted run has something to resume
     return summary
@@ -201,7 +212,9 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
         "names": list(names),
         "images": {"train": len(opened.train), "val": len(opened.val)},
         "skipped": [str(problem) for problem in (*opened.problems, *job.batches.problems)],
+        "batch": config.batch_size,
         "lr": config.peak_lr,
+        "ema": config.ema,
         "imgsz": config.imgsz,
         "seed": config.seed,
         "device": str(device),

@@ -31,6 +31,9 @@ class Timed:
     def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
         """Nothing."""
 
+    def told(self, line: str) -> None:
+        """Nothing."""
+
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
         """Nothing."""
 
@@ -87,6 +90,6 @@ def step_mib(learner: Learner, config: TrainConfig) -> float | None:
     if dtype == "auto":
         dtype = "bf16" if has_bf16(device) else "fp32"
     classes = len(learner.detector.names if learner.adapter is None else learner.adapter.card.names)
-    images, targets = noise_batch(config.imgsz, config.batch, classes, seed=0)
+    images, targets = noise_batch(config.imgsz, config.batch_size, classes, seed=0)
     torch.manual_seed(config.seed)
     return saved_mib(learner.detector, learner.learned, images, targets, dtype)

@@ -55,13 +55,13 @@ def train_peft(order: Order, folder: Path) -> Trained:
     batches = train_loader(
         dataset.splits["train"],
         config.imgsz,
-        config.batch,
+        config.batch_size,
         recipe=load_recipe(config.augment),
         seed=config.seed,
         loading=Loading(loader_processes(config.workers, fabric.device), pin_memory=fabric.device.type == "cuda"),
         min_draws=config.draws,
     )
-    val_batches = eval_loader(val, config.imgsz, at_once(config.batch, fabric.device), again=True)
+    val_batches = eval_loader(val, config.imgsz, at_once(config.batch_size, fabric.device), again=True)
     identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}
 
     def save(name: str) -> None:

@@ -21,7 +21,6 @@ Workers = int | Literal["auto"]
 BatchSize = int | Literal["auto"]
 ExportFormat = Literal["pt", "onnx", "openvino"]
 
-
 BASE = "base detector: starter, which ships with the package; an official name, downloaded once; or a checkpoint's path"
 PLACED = "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head"
 # Peak learning rates, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs (data/results/rates.json). A
@@ -62,8 +61,7 @@ class TrainConfig(Options):
         None, f"{PLACED}; default: deep with fewer than {MANY} training pictures, else all"
     )
     budget: str | None = option(
-        None,
-        "adapt the layers that matter most within 5% of the parameters, or 1.5x the time of one pass in both passes",
+        None, "adapt the layers that matter most within 5% of the parameters, or 1.5x one pass's time in both passes"
     )
     joint: bool = option(False, "one pass for old and new classes; an adapter keeps the old ones by self-distillation")
     replay: str | None = option(
@@ -74,11 +72,7 @@ class TrainConfig(Options):
     epochs: int = option(20, "passes over the training pictures")
     imgsz: int = option(0, OWN_SIZE)
     grow: float = option(1.0, "share of --imgsz that the first epochs see; it grows to 1 for the last quarter of them")
-    batch: BatchSize = option(
-        BATCH,
-        "pictures in one training step, over all devices; auto: as many as 60 % of a GPU's free memory holds, at most "
-        f"64; --lr and --ema, which are for {BATCH}, are adjusted to it",
-    )
+    batch: BatchSize = option(BATCH, "pictures a step, of all devices; auto: what a GPU holds, --lr and --ema to suit")
     lr: float | None = option(
         None,
         f"peak learning rate of AdamW; default: {ADAPTER_LR} for an adapter, {JOINT_LR} in a joint pass, "
@@ -105,9 +99,7 @@ class TrainConfig(Options):
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     devices: int = option(1, "processes that train together, each on a GPU of its own, or sharing the CPU")
     precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
-    graphs: Graphs = option(
-        "auto", "CUDA graphs of whole training steps: auto where a GPU and the detector can, or off"
-    )
+    graphs: Graphs = option("auto", "CUDA graphs of whole steps: auto where a GPU and the detector can, or off")
     out: str = option("runs/train", "folder for the results; where it exists a number is added")
     exist_ok: bool = option(False, "write into the folder even where it exists")
     resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")
@@ -122,8 +114,7 @@ class TrainConfig(Options):
         demand(0 <= self.ema < 1, "ema", self.ema, "0 or more, less than 1")
         demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
-        fits = self.batch == "auto" or self.devices <= self.batch
-        demand(fits, "devices", self.devices, f"at most --batch, {self.batch}")
+        demand(self.devices <= self.batch_size, "devices", self.devices, f"at most --batch, {self.batch_size}")
         demand(self.retain_weight >= 0, "retain_weight", self.retain_weight, "0 or more")
         if self.budget is not None:
             Budget.parse(self.budget)
@@ -133,9 +124,7 @@ class TrainConfig(Options):
             demand(self.on is None, "on", self.on, "--method lora, which learns adapters")
             demand(self.start is None, "start", self.start, "--method lora, whose factors start somewhere")
         demand(self.on is None or self.start is None, "start", self.start, "no --on, which brings its factors")
-        demand(
-            self.variant != "ssf" or self.start is None, "start", self.start, "no --variant ssf, which has no factors"
-        )
+        demand(self.variant != "ssf" or self.start is None, "start", self.start, "no --variant ssf: it has no factors")
         demand(self.on is None or self.budget is None, "budget", self.budget, "no --on, whose layers stay")
         demand(self.joint or self.replay is None, "replay", self.replay, "--joint beside it")
         demand(self.draws >= 0, "draws", self.draws, "0 or more")

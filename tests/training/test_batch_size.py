@@ -15,7 +15,6 @@ from tests.training.tiny import Watch, data, options, replace, resume, run, same
 from vision_lora.datasets.batches.batch import Batch
 from vision_lora.errors import ConfigError, TrainingError
 from vision_lora.options.verbs import TrainConfig
-from vision_lora.system.devices import make_fabric
 from vision_lora.train import main as train
 from vision_lora.training import batch_size, session
 from vision_lora.training.batch_size import Memory, choose, decide, measured, scaled
@@ -86,10 +85,10 @@ def test_two_small_steps_tell_what_a_larger_one_takes(
     more: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = options(data(tmp_path / "data"), tmp_path / "run", batch="auto", placement="all", **more)
-    opened, fabric = open_data(config), make_fabric("cpu", "fp32")
-    memory = measured(opened, fabric, kept_for_backward)
+    opened = open_data(config)
+    memory = measured(opened, kept_for_backward)
     monkeypatch.setattr(batch_size, "COUNTS", (20, 24))
-    larger = measured(opened, fabric, kept_for_backward)
+    larger = measured(opened, kept_for_backward)
     assert memory.a_picture > 10**5
     assert memory.bytes(24) == pytest.approx(larger.bytes(24), rel=0.1)
 
@@ -115,7 +114,7 @@ class Gpu:
 
 def decided(tmp_path: Path, gpu: Gpu, free: float, **more: object) -> tuple[TrainConfig, str]:
     opened = open_data(options(data(tmp_path / "data"), tmp_path / "run", **{"draws": 10**4, **more}))
-    return decide(opened, make_fabric("cpu", "fp32"), None, peak=gpu.peak, free=int(free * GIB))
+    return decide(opened, torch.device("cpu"), None, peak=gpu.peak, free=int(free * GIB))
 
 
 def test_a_batch_is_chosen_from_two_steps_and_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

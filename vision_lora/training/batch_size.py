@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from lightning_fabric import Fabric
 
 from vision_lora.datasets.batches.batch import Batch
 from vision_lora.datasets.batches.noise import noise_batch
@@ -114,13 +113,13 @@ def scaled(config: TrainConfig, batch: int) -> TrainConfig:
 
 
 def decide(
-    data: Data, fabric: Fabric, before: int | None, *, peak: Peak | None = None, free: int | None = None
+    data: Data, device: torch.device, before: int | None, *, peak: Peak | None = None, free: int | None = None
 ) -> tuple[TrainConfig, str]:
     """The options with the batch that `--batch auto` stands for, and a line about it; a given batch has to fit.
 
     Args:
         data: options and pictures.
-        fabric: the run's devices; only a CUDA GPU is asked for its memory.
+        device: of the run, or the first of several; only a CUDA GPU is asked for its memory.
         before: what an interrupted run has chosen.
         peak: gives the most bytes of the device that a function took.
         free: bytes of it that other programs leave.
@@ -128,7 +127,7 @@ def decide(
     Raises:
         ConfigError: a larger batch than the recipe's was given, and does not fit.
     """
-    config, device = data.config, fabric.device
+    config = data.config
     asked = peak is not None or device.type == "cuda"
     if config.batch != "auto" and (before is not None or not asked or config.batch <= BATCH):
         return config, ""
@@ -138,7 +137,9 @@ def decide(
         choice = Choice(max(BATCH, config.devices), "the recipe's: only of a CUDA GPU it is known what fits")
     else:
         free = free or _cuda_free(device)
-        memory = measured(data, fabric, peak or partial(_cuda_peak, device))
+        memory = measured(data, peak or partial(_cuda_peak, device))
+        if device.type == "cuda":
+            _empty(device)  # of the learner that was thrown away
         if config.batch != "auto":
             _expect_room(config, memory, free)
             return config, ""
@@ -150,33 +151,32 @@ def decide(
     )
 
 
-def measured(data: Data, fabric: Fabric, peak: Peak) -> Memory:
+def measured(data: Data, peak: Peak) -> Memory:
     """What training steps of the run take, by two steps of a learner that is thrown away.
 
     Where layers are still to be chosen within a budget, it adapts them all.
 
     Args:
         data: options and pictures, whose most boxes every picture of the steps has.
-        fabric: the run's devices.
         peak: see `decide`.
 
     Raises:
         ConfigError: not even the smaller step fits.
     """
     config, names = data.config, data.opened.dataset.names
-    alone = make_fabric(config.device, config.precision)
+    fabric = make_fabric(config.device, config.precision)
     learner = make_learner(config, names)
     detector, replay = learner.detector, _Replayed(config, learner.detector.side)
     objective = objective_of(config, learner, names, replay)
-    learning = Learning(detector.network, learner.learned, objective, config, alone)
+    learning = Learning(detector.network, learner.learned, objective, config, fabric)
     objective.begin_epoch(0, config.epochs)
-    room = config.graphs == "auto" and not obstacle(detector, fabric)
+    room = config.graphs == "auto" and config.devices == 1 and not obstacle(detector, fabric)
     boxes = max(1, *(len(sample.boxes) for sample in data.opened.train))
 
     def step(count: int) -> None:
         replay.beside = count
         batch = _noise(config.imgsz, count, len(names), boxes)
-        learning.step((batch.with_room() if room else batch).to(alone.device), config.peak_lr)
+        learning.step((batch.with_room() if room else batch).to(fabric.device), config.peak_lr)
 
     few, more = COUNTS
     try:

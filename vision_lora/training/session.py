@@ -120,7 +120,7 @@ def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
-    config, line = decide(data, fabric, None if state is None else state.batch)
+    config, line = decide(data, fabric.device, None if state is None else state.batch)
     if line:
         audience.told(line)
     data = replace(data, config=config)

@@ -44,7 +44,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "show", lambda image, title=None: None)
     train = session.train
 
-    def shortened(config: TrainConfig, audience: session.Audience) -> Any:
+    def shortened(config: TrainConfig, audience: session.Listener) -> Any:
         return train(replace(config, epochs=2, draws=0, imgsz=64, batch=4, workers=0, device="cpu"), audience)
 
     monkeypatch.setattr(session, "train", shortened)

@@ -41,7 +41,7 @@ def test_auto_is_chosen_told_and_trains(
     out = tmp_path / "run"
     options = ["--data", dataset(tmp_path), "--out", str(out), "--device", "cuda", "--imgsz", "320", "--workers", "0"]
     assert train([*options, "--batch", "auto", "--epochs", "1", "--draws", "1000", *words]) == 0
-    assert "--batch auto: 32 pictures a step (1000 pictures an epoch make 31 steps)" in capsys.readouterr().out
+    assert "batch    32 pictures a step (1000 pictures an epoch make 31 steps)" in capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["batch"], summary["steps"]) == (32, 32)
 

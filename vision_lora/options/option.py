@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from vision_lora.errors import ConfigError
 
+TRACKERS = ("tensorboard", "mlflow", "wandb")  # a file of each is in vision_lora/training/trackers
+
 
 def option(default: Any, text: str, *, positional: bool = False, repeated: bool = False) -> Any:
     """A field with its default and its line in `--help`, which names the unit where there is one.
@@ -51,6 +53,10 @@ class Options:
             demand(0 <= given["overlap"] < 1, "overlap", given["overlap"], "0 or more, less than 1")
         if "threads" in given:
             demand(0 <= given["threads"] <= 1024, "threads", given["threads"], "0 to 1024")
+        if given.get("log") is not None:
+            trackers = given["log"].split(",")
+            known = set(trackers) <= set(TRACKERS) and len(set(trackers)) == len(trackers)
+            demand(known, "log", given["log"], f"some of {', '.join(TRACKERS)}, by comma, each once")
         if isinstance(given.get("workers"), int):
             demand(0 <= given["workers"] <= 64, "workers", given["workers"], "0 to 64")
 

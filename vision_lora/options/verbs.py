@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vision_lora.errors import ConfigError
-from vision_lora.options.option import Budget, Options, demand, option
+from vision_lora.options.option import TRACKERS, Budget, Options, demand, option
 from vision_lora.options.placement import MANY, Placement
 from vision_lora.pictures.detections import Mode
 
@@ -17,18 +17,16 @@ Start = Literal["quiet", "random"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Graphs = Literal["auto", "off"]
-Workers = int | Literal["auto"]
-BatchSize = int | Literal["auto"]
+Count = int | Literal["auto"]
 ExportFormat = Literal["pt", "onnx", "openvino"]
 
 BASE = "base detector: starter, which ships with the package; an official name, downloaded once; or a checkpoint's path"
 PLACED = "which layers are adapted: all; deep: not where the picture is still large; neck (and head); head"
-# Peak learning rates, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs (data/results/rates.json). A
-# joint pass leaves the old classes behind where it learns as fast, factor A above all (neu-det/joint.json).
-WEIGHTS_LR = 0.001
+# Peak learning rates at BATCH, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs
+# (data/results/rates.json). A joint pass leaves the old classes behind where it learns as fast (neu-det/joint.json).
+BATCH, WEIGHTS_LR = 16, 0.001
 ADAPTER_LR, LORA_PLUS = 0.004, 2.0
 JOINT_LR, JOINT_LORA_PLUS = 0.002, 4.0
-BATCH = 16  # pictures of a step that rates, and the average's decay, were found with
 OWN_SIZE = "side of the square pictures that the detector sees, pixels, a multiple of 32; 0: their own, from 320 to 640"
 
 
@@ -72,7 +70,7 @@ class TrainConfig(Options):
     epochs: int = option(20, "passes over the training pictures")
     imgsz: int = option(0, OWN_SIZE)
     grow: float = option(1.0, "share of --imgsz that the first epochs see; it grows to 1 for the last quarter of them")
-    batch: BatchSize = option(BATCH, "pictures a step, of all devices; auto: what a GPU holds, --lr and --ema to suit")
+    batch: Count = option(BATCH, "pictures a step, of all devices; auto: what a GPU holds, --lr and --ema to suit")
     lr: float | None = option(
         None,
         f"peak learning rate of AdamW; default: {ADAPTER_LR} for an adapter, {JOINT_LR} in a joint pass, "
@@ -94,7 +92,7 @@ class TrainConfig(Options):
     balanced: bool = option(False, "draw pictures of rare classes more often")
     augment: str = option("surface", "augmentation recipe: surface, conveyor, none, or the path of a YAML file")
     seed: int = option(0, "seed of initial weights, order and augmentation")
-    workers: Workers = option("auto", "processes that load pictures; auto: one, for a GPU one a core, at most 12")
+    workers: Count = option("auto", "processes that load pictures; auto: one, for a GPU one a core, at most 12")
     threads: int = option(0, "CPU threads that compute; 0: as many as other programs leave cores, all through the run")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     devices: int = option(1, "processes that train together, each on a GPU of its own, or sharing the CPU")
@@ -104,6 +102,9 @@ class TrainConfig(Options):
     exist_ok: bool = option(False, "write into the folder even where it exists")
     resume: str | None = option(None, "folder of an interrupted run to continue, with the options it was started with")
     strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
+    yes: bool = option(False, "write the data.yaml that a folder of pictures and .txt labels lacks, val part and all")
+    log: str | None = option(None, f"trackers that follow the run, by comma: {', '.join(TRACKERS)}")
+    verbose: bool = option(False, "print every layer's part, each class's mAP and each label that was skipped")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -349,7 +350,7 @@ class CompareConfig(Options):
     )
     replay: str | None = option(None, "folder of pictures, no labels needed, for methods with :joint")
     jobs: int = option(1, "training runs side by side; they share the device, so their times say little")
-    workers: Workers = option("auto", "processes that load pictures, of each run; auto: as in `train`")
+    workers: Count = option("auto", "processes that load pictures, of each run; auto: as in `train`")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     precision: Precision = option("auto", "auto: bf16 where the processor has it, else fp32")
     out: str = option("runs/compare", "folder for runs and report; where it holds a comparison, that one goes on")

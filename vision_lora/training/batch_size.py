@@ -146,8 +146,8 @@ def decide(
         choice = choose(memory, free, max(config.draws, len(data.opened.train)), config.devices)
     config = scaled(config, choice.batch)
     return config, (
-        f"--batch auto: {choice.batch} pictures a step ({choice.why}), learning rate {config.peak_lr:.2g}, "
-        f"decay of the average {config.ema:.4g}"
+        f"{choice.batch} pictures a step ({choice.why}), learning rate {config.peak_lr:.2g}, decay of the average "
+        f"{config.ema:.4g}"
     )
 
 

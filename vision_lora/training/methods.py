@@ -13,7 +13,7 @@ from vision_lora.adapters.plan import Plan
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.new_adapter import grow_adapter, new_adapter, plan_adapter
+from vision_lora.detectors.new_adapter import grow_adapter, plan_adapter, planned_adapter
 from vision_lora.errors import ConfigError
 from vision_lora.options.placement import PLACEMENTS
 from vision_lora.options.verbs import TrainConfig
@@ -81,22 +81,15 @@ def recipe_adapter(
     config: TrainConfig, detector: Detector, names: Sequence[str], layers: Collection[str] | None = None
 ) -> tuple[Adapter, Plan]:
     """An untrained adapter as the recipe asks for it, not attached, and its plan."""
-    placement = config.placement or "all"
     plan = plan_adapter(
-        detector, len(names), rank=config.rank, variant=config.variant, placement=placement, layers=layers
-    )
-    adapter = new_adapter(
         detector,
-        names,
+        len(names),
         rank=config.rank,
-        alpha=config.alpha,
         variant=config.variant,
-        placement=placement,
+        placement=config.placement or "all",
         layers=layers,
-        imgsz=config.imgsz,
-        joint=config.joint,
     )
-    return adapter, plan
+    return planned_adapter(detector, names, plan, alpha=config.alpha, imgsz=config.imgsz, joint=config.joint), plan
 
 
 def _grown(config: TrainConfig, detector: Detector, names: Sequence[str]) -> tuple[Adapter, None]:

@@ -20,8 +20,8 @@ from vision_lora.pictures.detections import Detections
 from vision_lora.pictures.drawing import Picture, draw_detections, draw_truth, grid, text_width, write
 from vision_lora.pictures.images import read_image, write_picture
 from vision_lora.system.outputs import write_whole
+from vision_lora.training.loop.listener import losses_of
 
-_NO_LOSS = frozenset({"epoch", "lr", "map50_95", "map50", "images_per_second", "loading"})
 _CELL = 420  # pixels of a picture's longer side in the grid: boxes in 200 px pictures stay legible
 _STRIP = 30  # pixels of the caption above it
 _NARROW = 160  # pixels that a caption needs at least
@@ -46,7 +46,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
-    for name in [name for name in rows[0] if name not in _NO_LOSS]:
+    for name in losses_of(rows[0]):
         _curve(left, epochs, [row[name] for row in rows], name)
     left.set_title("training loss", loc="left")
     left.set_ylim(bottom=0)

@@ -6,10 +6,10 @@ import csv
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -18,8 +18,7 @@ from torch import distributed as dist
 from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
-from vision_lora.adapters.plan import Plan
-from vision_lora.datasets.sample import Dataset
+from vision_lora.datasets.lists import write_list
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError
@@ -27,50 +26,31 @@ from vision_lora.evaluation.measure import measure, measure_map
 from vision_lora.options.verbs import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
-from vision_lora.system.outputs import write_json
+from vision_lora.system.outputs import write_json, write_text
 from vision_lora.training.batch_size import decide
+from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
 from vision_lora.training.job import Job, open_data, prepare
-from vision_lora.training.loop.fit import History, Listener, Silent, fit
+from vision_lora.training.loop.fit import History, fit
 from vision_lora.training.loop.graphs import obstacle
+from vision_lora.training.loop.listener import Listener, Listeners
 from vision_lora.training.methods import Learner
 from vision_lora.training.pictures import save_curves, save_prediction_grid
 from vision_lora.training.runs.failures import in_words
 from vision_lora.training.runs.folder import RunFolder, resume_command
 from vision_lora.training.runs.processes import GRACE, Helpers, Together
 from vision_lora.training.runs.state import STATE, State
+from vision_lora.training.runs.summary import Summary
 from vision_lora.training.start import start_quietly
+from vision_lora.training.trackers.aside import open_trackers
 
 
-class Audience(Listener, Protocol):
-    """Who follows a whole session."""
-
-    def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
-        """Before the first step: the plan (None in full fine-tuning), what trains by part, and the size of the base."""
-
-    def told(self, line: str) -> None:
-        """What was chosen for the run, before it starts."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What `summary.json` holds, and where the results lie.
-
-    Attributes:
-        out: the run's folder.
-        result: the adapter, or the trained checkpoint.
-        model: the base, as the options of the run call it.
-        values: of `summary.json`.
-    """
-
-    out: Path
-    result: Path
-    model: str
-    values: dict[str, Any]
-
-
-def train(config: TrainConfig, audience: Audience) -> Summary:
+def train(config: TrainConfig, listener: Listener) -> Summary:
     """Run a whole training session.
+
+    Args:
+        config: its options.
+        listener: is told how it goes; so are the trackers that the options name.
 
     Raises:
         VisionLoraError: any mistake of the user; nothing has been written then.
@@ -78,8 +58,9 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
     """
     helpers = Helpers()
     with RunFolder(config) as folder:
+        everyone = Listeners((listener, *open_trackers(folder.config.log)))
         try:
-            return _train(folder, helpers, audience)
+            return _train(folder, helpers, everyone)
         except KeyboardInterrupt:
             if folder.path is None or not folder.state.exists():
                 raise
@@ -89,6 +70,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
         except RuntimeError as error:
             raise helpers.dead(GRACE) or in_words(error, folder.config, folder.path) or error from error
         finally:
+            everyone.closed()
             helpers.stop()
             if dist.is_initialized():
                 dist.destroy_process_group()
@@ -109,27 +91,30 @@ def help_to_train(config: TrainConfig, out: Path, layers: Sequence[str] | None, 
     job = prepare(data, fabric, layers)
     fabric.launch()
     try:
-        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Silent(), threads)
+        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Listener(), threads)
     except RuntimeError as error:
         raise in_words(error, config, out) or error from error
 
 
-def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
+def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
     config = folder.config
+    listener.opening()
     threads = Threads(config.threads, processes=config.devices)
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
-    config, line = decide(data, fabric.device, None if state is None else state.batch)
-    if line:
-        audience.told(line)
+    config, batch = decide(data, fabric.device, None if state is None else state.batch)
     data = replace(data, config=config)
     job = prepare(data, fabric, None if state is None else state.layers)
     learner = job.learner
     state = _state_to_go_on_from(folder, job.identity, refuse=folder.resumed) if state is not None else None
     check_room(folder.path or Path(config.out), learner.learned, sum(learner.counts.values()))
     out = folder.begin(anew=state is None)
-    audience.started(learner.plan, learner.counts, learner.total, data.opened.dataset, out)
+    if learner.plan is not None:
+        write_text(out / PLAN, plan_text(job))
+    if data.opened.held_out:
+        write_list(out / HELD_OUT, data.opened.held_out)
+    listener.started(make_brief(job, fabric, out, _ungraphed(job, fabric), batch, resumed=state is not None))
     if job.replay is not None and learner.adapter is not None and config.quiet and state is None:
         start_quietly(learner.detector, learner.adapter, job.replay.whole(), job.batches.whole())
     helpers.out = out
@@ -137,11 +122,12 @@ def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     fabric.launch()
     state = state or State(out / STATE, job.identity, job.layers, config.batch_size)
     try:
-        history = _learn(job, fabric, state, out, audience, threads)
+        history = _learn(job, fabric, state, out, listener, threads)
     except torch.cuda.OutOfMemoryError as error:
         raise in_words(error, config, out) or error from error
     summary = _report(job, fabric, history, out)
     state.file.unlink()  # only an interrupted run has something to resume
+    listener.ended(summary)
     return summary
 
 

@@ -194,6 +194,7 @@ class TrainLoader(Batches):
 
     Attributes:
         problems: pictures that could not be decoded and are left out.
+        workers: processes that load them.
         in_flight: bytes of shared memory that its batches take on their way here.
     """
 
@@ -201,6 +202,7 @@ class TrainLoader(Batches):
         super().__init__(loader)
         self._draws = draws
         self.problems = problems
+        self.workers = loader.num_workers
         self.in_flight = in_flight
 
     def pictures(self, index: int) -> int:

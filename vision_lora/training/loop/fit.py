@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from lightning_fabric import Fabric
 from torch import nn
@@ -17,31 +17,10 @@ from vision_lora.errors import TrainingError
 from vision_lora.options.verbs import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.training.loop.learning import Learning
+from vision_lora.training.loop.listener import Listener, Row
 from vision_lora.training.loop.objective import Objective
 from vision_lora.training.loop.pace import Pace
 from vision_lora.training.runs.state import State
-
-Row = dict[str, float]
-
-
-class Listener(Protocol):
-    """Who wants to know how training goes."""
-
-    def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
-        """After each step, with the epoch's mean losses and `images_per_second`."""
-
-    def validated(self, row: Mapping[str, float], *, best: bool) -> None:
-        """After each epoch, with everything that `results.csv` holds."""
-
-
-class Silent:
-    """Listens and says nothing."""
-
-    def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
-        """Nothing."""
-
-    def validated(self, row: Mapping[str, float], *, best: bool) -> None:
-        """Nothing."""
 
 
 @dataclass

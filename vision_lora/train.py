@@ -51,6 +51,9 @@ class Terminal:
         self.console.print(f"pictures: {sizes}; classes: {', '.join(dataset.names)}\nresults: {out}\n")
         self.progress.start()
 
+    def noted(self, line: str) -> None:
+        self.console.print(line)
+
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
         self.loading = row["loading"]
         self.progress.update(

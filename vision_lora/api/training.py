@@ -119,6 +119,9 @@ class _Epochs(Silent):
     def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
         """Nothing."""
 
+    def noted(self, line: str) -> None:
+        """Nothing."""
+
     def validated(self, row: Mapping[str, float], *, best: bool) -> None:  # noqa: ARG002 - the protocol's
         if self._on_epoch is not None:
             self._on_epoch(dict(row))

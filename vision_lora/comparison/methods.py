@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.capacity import Norm
 from vision_lora.options.placement import Placement
-from vision_lora.options.verbs import Norm, Start, TrainConfig, Variant
+from vision_lora.options.verbs import Start, TrainConfig, Variant
 
 # Each name with the options of `train` that it fixes. The last two are no methods of `train`.
 NAMES: dict[str, dict[str, Any]] = {
@@ -154,6 +155,8 @@ def _value(word: str, key: str, text: str) -> Any:
     if key in _WORDS:
         if text not in _WORDS[key]:
             raise ConfigError(f"--methods {word}: {key}={text}; expected one of {', '.join(_WORDS[key])}")
+        return text
+    if (key, text) == ("rank", "auto"):
         return text
     try:
         return int(text) if key == "rank" else float(text)

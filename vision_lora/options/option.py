@@ -37,7 +37,7 @@ class Options:
         for name, value in given.items():
             demand(not isinstance(value, str) or "\0" not in value, name, value, "no NUL in it")
         for name in ("epochs", "batch", "rank", "patience", "repeats", "devices"):
-            if name in given:
+            if name in given and given[name] != "auto":
                 demand(given[name] >= 1, name, given[name], "1 or more")
         if (imgsz := given.get("imgsz")) is not None and (imgsz or not self.own_size):
             demand(

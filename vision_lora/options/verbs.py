@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.capacity import Norm, Rank, demand_capacity
 from vision_lora.options.option import Budget, Options, demand, option
 from vision_lora.options.placement import MANY, Placement
 from vision_lora.pictures.detections import Mode
 
 Method = Literal["lora", "full", "freeze", "head"]
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
-Norm = Literal["frozen", "live"]
 Start = Literal["quiet", "random"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -44,19 +44,12 @@ class TrainConfig(Options):
     method: Method = option(
         "lora", "lora trains an adapter; full every weight, freeze all but the backbone, head the head: to compare with"
     )
-    rank: int = option(8, "rank of the low-rank factors; capped where they would outgrow a layer's weight")
-    alpha: float | None = option(
-        None,
-        "numerator of the factor before the low-rank part; default: a factor of 2 at rank 8, which falls with the root "
-        "of the rank",
-    )
+    rank: Rank = option(8, "rank of the low-rank factors, capped in small layers; auto: it and --norm win a short race")
+    alpha: float | None = option(None, "numerator of the factor before B·A; default: 2 at rank 8, falls with its root")
     variant: Variant = option(
         "lora", "kind of adapter: low rank, rank-stabilised, weight-decomposed, low-memory, scale and shift only"
     )
-    norm: Norm = option(
-        "frozen",
-        "BatchNorm's statistics: frozen ones are the base's; live ones the new pictures', folded into the file",
-    )
+    norm: Norm = option("frozen", "BatchNorm's statistics: the base's; or live: the pictures', folded into the file")
     start: Start | None = option(
         None,
         "factor A at the start: random; quiet hears what sets the new pictures apart from everyday ones; default: "
@@ -131,14 +124,7 @@ class TrainConfig(Options):
             demand(self.replay is None, "replay", self.replay, "--method lora, whose old classes can be kept")
             demand(self.on is None, "on", self.on, "--method lora, which learns adapters")
             demand(self.start is None, "start", self.start, "--method lora, whose factors start somewhere")
-            demand(self.norm == "frozen", "norm", self.norm, "--method lora; other methods' statistics are live")
-        if self.norm == "live":
-            demand(
-                not self.joint, "norm", "live", "frozen with --joint: the old classes' pictures have other statistics"
-            )
-            demand(
-                self.variant != "lora-fa", "norm", "live", "frozen with --variant lora-fa, or its memory is not saved"
-            )
+        demand_capacity(self)
         demand(self.on is None or self.start is None, "start", self.start, "no --on, which brings its factors")
         demand(
             self.variant != "ssf" or self.start is None, "start", self.start, "no --variant ssf, which has no factors"

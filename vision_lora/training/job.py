@@ -15,6 +15,7 @@ from vision_lora.datasets.batches.augment import Recipe, load_recipe
 from vision_lora.datasets.batches.loader import Batches, TrainLoader, eval_loader, train_loader
 from vision_lora.datasets.open import open_pictures
 from vision_lora.datasets.sample import own_size
+from vision_lora.options.capacity import Norm
 from vision_lora.options.placement import placement_for
 from vision_lora.options.verbs import TrainConfig
 from vision_lora.rendering.write import ensure_demo
@@ -156,6 +157,20 @@ def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
         _objective(config, learner, names, replay),
         {**data.identity, "base": learner.base},
     )
+
+
+def with_recipe(job: Job, *, rank: int, norm: Norm) -> Job:
+    """The same pictures, and an adapter of another kind: untrained, as `prepare` would have made it.
+
+    Args:
+        job: of an adapter that shares nothing with it.
+        rank: of its low-rank factors.
+        norm: BatchNorm's statistics.
+    """
+    config = replace(job.config, rank=rank, norm=norm)
+    lightning_fabric.seed_everything(config.seed, verbose=False)
+    learner = make_learner(config, job.names, job.layers)
+    return replace(job, config=config, learner=learner, objective=_objective(config, learner, job.names, job.replay))
 
 
 def _objective(config: TrainConfig, learner: Learner, names: Sequence[str], replay: TrainLoader | None) -> Objective:

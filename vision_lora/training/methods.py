@@ -84,6 +84,7 @@ def recipe_adapter(
 ) -> tuple[Adapter, Plan]:
     """An untrained adapter as the recipe asks for it, not attached, and its plan."""
     placement = config.placement or "all"
+    assert config.rank != "auto", "a race has chosen"
     plan = plan_adapter(
         detector, len(names), rank=config.rank, variant=config.variant, placement=placement, layers=layers
     )

@@ -6,7 +6,7 @@ import csv
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ from vision_lora.training.loop.fit import History, Listener, Silent, fit
 from vision_lora.training.loop.graphs import obstacle
 from vision_lora.training.outcome import outcome
 from vision_lora.training.pictures import save_curves, save_prediction_grid
+from vision_lora.training.race import Race, entry
 from vision_lora.training.runs.failures import in_words
 from vision_lora.training.runs.folder import RunFolder, resume_command
 from vision_lora.training.runs.processes import GRACE, Helpers, Together
@@ -44,6 +45,9 @@ class Audience(Listener, Protocol):
 
     def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
         """Before the first step: the plan (None in full fine-tuning), what trains by part, and the size of the base."""
+
+    def noted(self, line: str) -> None:
+        """What the session chooses by itself, when it does."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
+    if config.rank == "auto":
+        data = replace(data, config=replace(data.config, **asdict(entry(state))))
     job = prepare(data, fabric, None if state is None else state.layers)
     learner = job.learner
     state = _state_to_go_on_from(folder, job.identity, refuse=folder.resumed) if state is not None else None
@@ -126,14 +132,31 @@ def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
     fabric.launch()
     state = state or State(out / STATE, job.identity, job.layers)
+    chosen: dict[str, str] = {}
+    if config.rank == "auto":
+        race = Race(config.epochs, state, out)
+        job, chosen["chosen"] = race.run(
+            job,
+            lambda entered, place: _learn(entered, fabric, state, place, audience, threads, until=race.laps),
+            audience.noted,
+        )
     history = _learn(job, fabric, state, out, audience, threads)
-    summary = _report(job, fabric, history, out)
+    summary = _report(job, fabric, history, out, chosen)
     state.file.unlink()  # only an interrupted run has something to resume
     return summary
 
 
-def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener, threads: Threads) -> History:
-    """Train; the first process writes the weights into the folder."""
+def _learn(
+    job: Job,
+    fabric: Fabric,
+    state: State,
+    out: Path,
+    listener: Listener,
+    threads: Threads,
+    *,
+    until: int | None = None,
+) -> History:
+    """Train, to an epoch or to the end; the first process writes the weights into the folder."""
     learner = job.learner
     detector, adapter = learner.detector, learner.adapter
 
@@ -163,6 +186,7 @@ def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener
         listener,
         graphed=not _ungraphed(job, fabric),
         threads=threads,
+        until=until,
     )
 
 
@@ -171,7 +195,7 @@ def _ungraphed(job: Job, fabric: Fabric) -> str:
     return obstacle(job.learner.detector, fabric) if job.config.graphs == "auto" else "off"
 
 
-def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
+def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: Mapping[str, str]) -> Summary:
     """Write what the run gave: what is reported is what the file gives, not what happens to be in memory."""
     device = fabric.device
     config, learner, opened, names = job.config, job.learner, job.opened, job.names
@@ -183,12 +207,16 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
             "map50_95": given.result.map50_95,
             "map50": given.result.map50,
             "epochs": len(history.rows),
+            **chosen,
         }
         save_adapter(_stamped(given.adapter, metrics), best, dtype=given.dtype)
     values = {
         **given.result.to_json(),
         "split": "val",
         "method": config.method,
+        **chosen,
+        "rank": config.rank,
+        "norm": config.norm,
         "epochs": len(history.rows),
         "best_epoch": history.best_epoch,
         "steps": len(history.seconds),

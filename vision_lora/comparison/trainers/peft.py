@@ -122,6 +122,7 @@ def peft_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     """The base with PEFT's LoRA on the layers that our adapter would change, ready for training."""
     detector = load_base(config.model, fold=False)
     base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
+    assert config.rank != "auto", "there is no race"
     plan = plan_adapter(load_base(config.model), len(names), rank=config.rank, placement=config.placement or "all")
     replace_classes(detector, names)
     layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]

@@ -103,6 +103,7 @@ def fit(
     *,
     graphed: bool = False,
     threads: Threads | None = None,
+    until: int | None = None,
 ) -> History:
     """Train `learned`, an adapter or the network itself, and keep the best and the last weights.
 
@@ -119,6 +120,7 @@ def fit(
         listener: is told of each step and epoch.
         graphed: whether steps are captured in CUDA graphs, see `vision_lora.training.loop.graphs`.
         threads: follow what other programs leave of a CPU.
+        until: stop after so many epochs of the schedule; None for all.
 
     Raises:
         TrainingError: a loss is not a number.
@@ -145,7 +147,7 @@ def fit(
             keep()
         else:
             _restore(state.values, learned, optimizer, fabric, ema, history)
-        while not _ended(history, config):
+        while not _ended(history, config, until):
             epoch = len(history.rows)
             batches.set_epoch(epoch)
             side = side_at(epoch, config)
@@ -246,10 +248,10 @@ def parameter_groups(learned: nn.Module, config: TrainConfig) -> list[dict[str, 
     ]
 
 
-def _ended(history: History, config: TrainConfig) -> bool:
+def _ended(history: History, config: TrainConfig, until: int | None) -> bool:
     """Whether the last epoch is over, or so many without a better one are."""
     epochs = len(history.rows)
-    return epochs >= config.epochs or (epochs > 0 and epochs - history.best_epoch >= config.patience)
+    return epochs >= (until or config.epochs) or (epochs > 0 and epochs - history.best_epoch >= config.patience)
 
 
 def _values(

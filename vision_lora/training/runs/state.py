@@ -16,6 +16,7 @@ from vision_lora.detectors.losses.share import several
 from vision_lora.errors import ConfigError, TrainingError
 
 STATE = "state.pt"  # its file in the run's folder
+_ALWAYS = {"identity", "layers", "race"}  # in the file, beside what training keeps
 
 
 class State:
@@ -29,6 +30,8 @@ class State:
 
     Attributes:
         values: what was saved; None in a run that starts.
+        race: where the race of a run with `--rank auto` stands, see `vision_lora.training.race`: `done`, the values of
+            the candidates that are through, `chosen`, the winner's index, and `reason`.
 
     Raises:
         ConfigError: the file is broken, or is of another run: refused before anything of it is used.
@@ -41,9 +44,10 @@ class State:
         self.identity = dict(identity)
         self.values: dict[str, Any] | None = None
         self.layers = layers
+        self.race: dict[str, Any] = {"done": [], "chosen": None, "reason": ""}
         if read:
             self.values = values = _read(file)
-            self.layers = values["layers"]
+            self.layers, self.race = values["layers"], values["race"]
             _compare(file.parent, values["identity"], self.identity)
 
     def save(self, values: Mapping[str, Any]) -> None:
@@ -54,7 +58,8 @@ class State:
         """
         partial = self.file.with_suffix(".partial")
         try:
-            torch.save({"identity": self.identity, "layers": self.layers, **values}, partial)
+            known = {"identity": self.identity, "layers": self.layers, "race": self.race}
+            torch.save({**values, **known}, partial)
             partial.replace(self.file)
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter where the disk is full
             partial.unlink(missing_ok=True)
@@ -136,7 +141,9 @@ def file_digest(path: Path) -> bytes:
 def _read(file: Path) -> dict[str, Any]:
     try:
         values = torch.load(file, map_location="cpu", weights_only=True)
-        whole = isinstance(values, dict) and isinstance(values["identity"], dict) and "layers" in values
+        whole = (
+            isinstance(values, dict) and isinstance(values["identity"], dict) and {"layers", "race"} <= values.keys()
+        )
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigError(f"{file}: cannot be read, or is of an older version; start the run again") from error
     if not whole:

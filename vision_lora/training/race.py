@@ -1,10 +1,10 @@
 """A race for `--rank auto`: a few recipes each train for the first epochs of the run, and the best one goes on.
 
 Which rank pictures need, and whether BatchNorm's statistics should be theirs, is not seen in the pictures; val tells
-early: YOLO11n has 0.552 with rank 8 and 0.591 with rank 32 after two epochs on DeepPCB (640 px, one seed), and on
-NEU-DET live statistics are behind from the first epoch on. Each candidate runs exactly as it would alone: same seed, same schedule. So the winner's
-first epochs are those of its run, and it goes on from where it stands; only the losers' are lost. The averaged weights
-that val is measured with stand in for the low learning rate of a run's end (Polyak & Juditsky 1992).
+early: after two epochs on DeepPCB YOLO11n has 0.552 with rank 8 and 0.591 with rank 32 (640 px, one seed). Each
+candidate runs exactly as it would alone: same seed, same schedule. So the winner's first epochs are those of its run,
+and it goes on from where it stands; only the losers' are lost. The averaged weights that val is measured with stand in
+for the low learning rate of a run's end (Polyak & Juditsky 1992).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def choose(scores: Sequence[float]) -> int:
         scores: mAP50-95 on val after the same number of epochs, of candidates that cost ever more.
 
     Examples:
-        >>> choose([0.281, 0.155]), choose([0.552, 0.591]), choose([0.552, 0.561])
+        >>> choose([0.28, 0.16]), choose([0.552, 0.591]), choose([0.552, 0.561])
         (0, 1, 0)
     """
     chosen = 0

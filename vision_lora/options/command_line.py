@@ -21,8 +21,8 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from vision_lora.errors import ConfigError, VisionLoraError, reason
-from vision_lora.options.help import HelpFormatter, grouped, kinds, line, metavar, options, program, usage
-from vision_lora.options.option import Options, demand, flag, one_of
+from vision_lora.options.help import HelpFormatter, grouped, line, metavar, options, program, usage
+from vision_lora.options.option import Options, demand, flag, kinds, one_of
 from vision_lora.text.names import shown
 from vision_lora.text.plain_yaml import load_plain
 from vision_lora.text.redact import redact

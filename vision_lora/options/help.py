@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import types
 from copy import copy
 from dataclasses import Field, fields
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
-from vision_lora.options.option import GROUPS, Options, flag
+from vision_lora.options.option import GROUPS, Options, flag, kinds
 
 WIDTH, COLUMN = 100, 30
 PROGRAM = "vision-lora"
@@ -77,12 +76,6 @@ def metavar(item: Field[Any], hint: Any) -> str:
         return f"{{{','.join(words)}}}"
     name = item.name.upper()
     return f"{name} [{name} ...]" if item.metadata["repeated"] else words[0] if words else name
-
-
-def kinds(hint: Any) -> tuple[Any, ...]:
-    """The kinds of value that a type takes, but for None."""
-    union = get_origin(hint) in (Union, types.UnionType)
-    return tuple(kind for kind in (get_args(hint) if union else (hint,)) if kind is not types.NoneType)
 
 
 def choices(hint: Any) -> tuple[str, ...]:

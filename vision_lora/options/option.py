@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import Field, field, fields
-from typing import Any, Literal, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from vision_lora.errors import ConfigError
 from vision_lora.options.limits import Limits
@@ -14,6 +15,7 @@ from vision_lora.text.names import near
 Group = Literal[
     "most used", "what", "adapter", "recipe", "detection", "alarms", "connection", "page", "speed", "output"
 ]
+_WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 
@@ -72,9 +74,42 @@ class Options:
     """Checks what each option says of itself; a verb's own `__post_init__` adds rules across options."""
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
         for item in fields(self):  # type: ignore[arg-type]
             if "help" in item.metadata:  # else it is something that only a program gives
-                _check(item, getattr(self, item.name))
+                value = getattr(self, item.name)
+                _check(item, value)
+                fits, expected = _fit(value, hints[item.name])
+                demand(fits, item.name, value, expected)
+
+
+def kinds(hint: Any) -> tuple[Any, ...]:
+    """The kinds of value that a type takes, but for None."""
+    union = get_origin(hint) in (Union, UnionType)
+    return tuple(kind for kind in (get_args(hint) if union else (hint,)) if kind is not NoneType)
+
+
+def _fit(value: Any, hint: Any) -> tuple[bool, str]:
+    """Whether a value is of a type, and what would be, in words."""
+    if value is None and (hint is NoneType or NoneType in get_args(hint)):
+        return True, ""
+    allowed = kinds(hint)
+    told = (
+        one_of(get_args(kind), value) if get_origin(kind) is Literal else _WORDS.get(kind, str(kind))
+        for kind in allowed
+    )
+    return any(_is(value, kind) for kind in allowed), " or ".join(told)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is of a kind, as Python's type checkers have it: a whole number is a number, a truth is none."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if isinstance(value, bool):
+        return kind is bool
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fit(one, get_args(kind)[0])[0] for one in value)
+    return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind)
 
 
 def _check(item: Field[Any], value: Any) -> None:

@@ -154,7 +154,7 @@ def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
         )
     try:
         before = replace(TrainConfig(**values), resume=None)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ConfigError) as error:
         raise ConfigError(f"{option}: config.json holds values that are no options ({error}); start again") from error
     for item in fields(TrainConfig):
         given = getattr(config, item.name)

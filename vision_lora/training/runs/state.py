@@ -32,8 +32,8 @@ class State:
 
     Attributes:
         values: what was saved; None in a run that starts.
-        race: where the race of a run with `--rank auto` stands, see `vision_lora.training.choices.race`: `done`, the values of
-            the candidates that are through, `chosen`, the winner's index, and `reason`.
+        race: where the race of a run with `--rank auto` stands, see `vision_lora.training.choices.race`: `done`, the
+            values of the candidates that are through, `chosen`, the winner's index, and `reason`.
 
     Raises:
         ConfigError: the file is broken, or is of another run: refused before anything of it is used.

@@ -46,6 +46,7 @@ def test_a_run_leaves_everything_a_user_needs(run: Path) -> None:
         "summary.json",
         "results.csv",
         "curves.png",
+        "plan.txt",
         "predictions.png",
     }
     summary = json.loads((run / "summary.json").read_text())

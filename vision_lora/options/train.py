@@ -12,7 +12,7 @@ from vision_lora.options.option import Options, demand, option
 from vision_lora.options.placement import MANY, Placement
 
 Method = Literal["lora", "full", "freeze", "head"]
-TRACKERS = ("tensorboard", "mlflow", "wandb")
+TRACKERS = ("tensorboard", "mlflow", "wandb")  # a file of each is in vision_lora/training/trackers
 Norm = Literal["frozen", "live"]
 Start = Literal["quiet", "random"]
 Graphs = Literal["auto", "off"]

@@ -12,8 +12,8 @@ import torch
 
 from tests.datasets.build import yolo
 from vision_lora.benchmarks.gpu import gpu_rows
-from vision_lora.benchmarks.probe import noise_batch
 from vision_lora.benchmarks.steps import adapted, full, training_step
+from vision_lora.datasets.batches.noise import noise_batch
 from vision_lora.train import main as train
 
 

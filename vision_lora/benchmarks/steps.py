@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
-from vision_lora.benchmarks.probe import noise_batch, saved_mib
+from vision_lora.benchmarks.probe import saved_mib
 from vision_lora.datasets.batches.batch import Batch
+from vision_lora.datasets.batches.noise import noise_batch
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base

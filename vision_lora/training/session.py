@@ -6,7 +6,7 @@ import csv
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import save_adapter
 from vision_lora.datasets.lists import write_list
 from vision_lora.errors import ConfigError
-from vision_lora.evaluation.measure import measure
+from vision_lora.evaluation.measure import measure_map
 from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
 from vision_lora.system.outputs import write_json, write_text
+from vision_lora.training.batch_size import decide
 from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
 from vision_lora.training.job import Job, open_data, prepare
@@ -100,6 +101,8 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
+    config, batch = decide(data, fabric.device, None if state is None else state.batch)
+    data = replace(data, config=config)
     job = prepare(data, fabric, None if state is None else state.layers)
     learner = job.learner
     state = _state_to_go_on_from(folder, job.identity, refuse=folder.resumed) if state is not None else None
@@ -109,14 +112,17 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
         write_text(out / PLAN, plan_text(job))
     if data.opened.held_out:
         write_list(out / HELD_OUT, data.opened.held_out)
-    listener.started(make_brief(job, fabric, out, _ungraphed(job, fabric), resumed=state is not None))
+    listener.started(make_brief(job, fabric, out, _ungraphed(job, fabric), batch, resumed=state is not None))
     if job.replay is not None and learner.adapter is not None and config.quiet and state is None:
         start_quietly(learner.detector, learner.adapter, job.replay.whole(), job.batches.whole())
     helpers.out = out
     helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
     fabric.launch()
-    state = state or State(out / STATE, job.identity, job.layers)
-    history = _learn(job, fabric, state, out, listener, threads)
+    state = state or State(out / STATE, job.identity, job.layers, config.batch_size)
+    try:
+        history = _learn(job, fabric, state, out, listener, threads)
+    except torch.cuda.OutOfMemoryError as error:
+        raise in_words(error, config, out) or error from error
     summary = _report(job, fabric, history, out)
     state.file.unlink()  # only an interrupted run has something to resume
     listener.ended(summary)
@@ -138,8 +144,7 @@ def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener
             detector.save_checkpoint(file)
 
     def validate() -> tuple[float, float]:
-        result, _ = measure(detector, job.val_batches, job.opened.val, job.names, mode=learner.mode)
-        return result.map50_95, result.map50
+        return measure_map(detector, job.val_batches, job.opened.val, job.names, mode=learner.mode)
 
     return fit(
         detector.network,
@@ -195,7 +200,9 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
         "names": list(names),
         "images": {"train": len(opened.train), "val": len(opened.val)},
         "skipped": [str(problem) for problem in (*opened.problems, *job.batches.problems)],
+        "batch": config.batch_size,
         "lr": config.peak_lr,
+        "ema": config.ema,
         "imgsz": config.imgsz,
         "seed": config.seed,
         "device": str(device),

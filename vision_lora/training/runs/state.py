@@ -26,6 +26,7 @@ class State:
         file: where it is kept.
         identity: what the run is of, by what the user calls it: data, classes, base, versions.
         layers: that were chosen to be adapted within a budget; by time, another choice would be another run.
+        batch: pictures in a step; another number, which a device may have memory for by now, would be another run.
         read: go on from what is there.
 
     Attributes:
@@ -36,15 +37,21 @@ class State:
     """
 
     def __init__(
-        self, file: Path, identity: Mapping[str, str], layers: list[str] | None = None, *, read: bool = False
+        self,
+        file: Path,
+        identity: Mapping[str, str],
+        layers: list[str] | None = None,
+        batch: int | None = None,
+        *,
+        read: bool = False,
     ) -> None:
         self.file = file
         self.identity = dict(identity)
         self.values: dict[str, Any] | None = None
-        self.layers = layers
+        self.layers, self.batch = layers, batch
         if read:
             self.values = values = _read(file)
-            self.layers = values["layers"]
+            self.layers, self.batch = values["layers"], values.get("batch")
             _compare(file.parent, values["identity"], self.identity)
 
     def save(self, values: Mapping[str, Any]) -> None:
@@ -54,7 +61,7 @@ class State:
             TrainingError: it cannot be written; the one before is still there.
         """
         try:
-            write_torch(self.file, {"identity": self.identity, "layers": self.layers, **values})
+            write_torch(self.file, {"identity": self.identity, "layers": self.layers, "batch": self.batch, **values})
         except OutputError as error:
             raise TrainingError(f"{error}; make room, then go on with --resume") from error
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 from safetensors import SafetensorError
 
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.options.camera import CameraConfig
-from vision_lora.options.command_line import parse, run_verb
+from vision_lora.options.command_line import make_console, parse, run_verb
 from vision_lora.options.detect import EvaluateConfig, PredictConfig
-from vision_lora.options.option import Options
 from vision_lora.options.train import TrainConfig
 from vision_lora.system.outputs import check_file, new_folder, write_json
 
@@ -155,6 +157,22 @@ def test_files_are_checked_before_the_work_and_written_whole(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_nothing_is_animated_or_coloured_but_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notebooks set FORCE_COLOR, and would keep each frame of a progress bar."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    def run(config: TrainConfig, console: Console) -> None:
+        assert not console.is_terminal
+        with console.status("at work"):
+            console.print(Text("done", "bold"))
+        raise DataError("no names")
+
+    assert run_verb(TrainConfig, "train", run, ["--data", "steel.yaml"]) == 2
+    assert capsys.readouterr() == ("done\n", "error: no names\n")
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -196,6 +214,107 @@ def test_a_config_that_is_none_is_one_line(tmp_path: Path, content: bytes, capsy
     assert capsys.readouterr().err.startswith("error: --config")
 
 
+def printing(stream: object, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """The exit code of a verb that prints to a stream, and what it did after that."""
+    did = list[str]()
+
+    def run(config: TrainConfig, console: Console) -> None:
+        console.print("Kratzer \udcfc, 划痕")
+        did.append("worked")
+
+    monkeypatch.setattr("sys.stdout", stream)
+    code = run_verb(TrainConfig, "train", run, ["--data", "d"])
+    return code, did
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("utf-8", "Kratzer \\udcfc, 划痕\n"),
+        ("ascii", "Kratzer \\udcfc, \\u5212\\u75d5\n"),
+        ("cp1252", "Kratzer \\udcfc, \\u5212\\u75d5\n"),
+    ],
+)
+def test_what_a_terminal_has_no_letters_for_is_escaped(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    assert printing(io.TextIOWrapper(raw, encoding=encoding, errors="strict"), monkeypatch) == (0, ["worked"])
+    assert raw.getvalue().decode(encoding) == shown
+
+
+class _Failing(io.StringIO):
+    """As a pipe that nobody reads any more, or a file on a full disk."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def flush(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(BrokenPipeError(32, "Broken pipe"), "Broken pipe"), (OSError(28, "No space left"), "No space left")],
+)
+def test_a_closed_pipe_ends_the_printing_not_the_work(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printing(_Failing(error), monkeypatch) == (2, ["worked"])
+    assert capsys.readouterr().err == f"error: stdout: {words}; the work was done, but not all of it was printed\n"
+
+
+def test_without_stdout_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert printing(None, monkeypatch) == (0, ["worked"])
+    closed = io.StringIO()
+    closed.close()
+    assert printing(closed, monkeypatch) == (0, ["worked"])
+
+
+NAMES = ["scratch [deep]", "[/m] stain", ":warning:", "[bold]x[/]", "$5", "[link=file:///etc]y", "a\\[b]"]
+
+
+def test_names_and_files_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """In lines, in tables, in errors and in the log; none is markup, none an emoji."""
+
+    def run(config: TrainConfig, console: Console) -> None:
+        console.print(", ".join(NAMES))
+        table = Table("class", title=NAMES[0], box=None)
+        for name in NAMES:
+            table.add_row(name)
+        console.print(table)
+        logging.getLogger("vision_lora.test").warning("%s", NAMES[1])
+        raise DataError(" ".join(NAMES))
+
+    root, before = logging.getLogger(), list(logging.getLogger().handlers)
+    root.handlers.clear()
+    try:
+        assert run_verb(TrainConfig, "train", run, ["--data", "steel.yaml"]) == 2
+    finally:
+        root.handlers[:] = before
+    out, err = capsys.readouterr()
+    lines = [line.strip() for line in out.splitlines()]
+    assert lines[0] == ", ".join(NAMES)
+    assert lines[-len(NAMES) :] == NAMES
+    assert lines[1] == NAMES[0]
+    assert NAMES[1] in err
+    assert f"error: {' '.join(NAMES)}" in err
+
+
+@pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\x07b", "a\rb", "a\x9bb", "a\u202eb", "a\udcffb"])
+def test_nothing_that_is_printed_steers_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console = make_console()
+    console.print(text)
+    table = Table("file", box=None)
+    table.add_row(text)
+    console.print(table)
+    out = capsys.readouterr().out
+    written = text.encode("unicode_escape").decode()
+    assert out.count(written) == 2
+    assert text not in out
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -219,86 +338,3 @@ def test_words_in_yaml_are_words(tmp_path: Path) -> None:
     config = parse(TrainConfig, "train", ["--config", str(file)])
     assert (config.data, config.classes, config.out) == ("010", "no", "2026-01-02")
     assert (config.joint, config.balanced, config.lr) == (True, False, 0.001)
-
-
-@pytest.mark.parametrize(
-    ("words", "sources"),
-    [
-        (["--source", "a", "b", "--limit", "5", "--source=c"], ["a", "b", "c"]),
-        (
-            ["--source", "[a]", "{a}", "a: b.png", "null", "'a'", "a=b"],
-            ["[a]", "{a}", "a: b.png", "null", "'a'", "a=b"],
-        ),
-        (["--source=-a.png", "--source", "\udcfc😀"], ["-a.png", "\udcfc😀"]),
-        (["--config", "one.yaml", "--source", "b"], ["a: 1.png", "b"]),
-        (["--config", "two.yaml", "--source", "b"], ["a", "2", "b"]),
-    ],
-)
-def test_several_values_of_an_option_are_texts_in_their_order(
-    words: list[str], sources: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("one.yaml").write_text("source: 'a: 1.png'\n")
-    Path("two.yaml").write_text("source: [a, '2']\n")
-    assert parse(PredictConfig, "predict", ["--model", "m", *words]).sources == sources
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--source"], "argument --source: expected at least one argument"),
-        (["--source", "--limit", "5"], "argument --source: expected at least one argument"),
-        (["--source", "a", "--source"], "argument --source: expected at least one argument"),
-        (["--source", ""], "--source (nothing): expected a picture, a folder or a video"),
-        (["--limit", "5", "a"], "unrecognized arguments: a"),
-    ],
-)
-def test_an_option_for_several_values_needs_one(words: list[str], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse(PredictConfig, "predict", ["--model", "m", *words])
-    assert str(caught.value) == message
-
-
-def test_a_thousand_values_take_no_time() -> None:
-    words = ["--model", "m", "--source", *(f"{number}.png" for number in range(20_000))]
-    assert len(parse(PredictConfig, "predict", words).sources) == 20_000
-
-
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        (TrainConfig, ["--data", "a: b", "--epochs", "7", "--joint", "--workers", "2"]),
-        (PredictConfig, ["--model", "m", "--source", "a", "[b]", "--confidence", "0.5"]),
-        (CameraConfig, ["--model", "m", "--source", "a", "{url: '0', zones: {belt: [[0, 0], [1, 0], [1, 1]]}}"]),
-    ],
-)
-def test_a_printed_config_gives_the_same_options(
-    config: type[Options], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse(config, "verb", [*words, "--print-config"])
-    assert ended.value.code == 0
-    (tmp_path / "recipe.yaml").write_text(capsys.readouterr().out)
-    assert parse(config, "verb", ["--config", str(tmp_path / "recipe.yaml")]) == parse(config, "verb", words)
-
-
-@pytest.mark.parametrize(
-    ("config", "text", "words"),
-    [
-        (PredictConfig, "[a, 1]", "texts"),
-        (PredictConfig, "[{url: a}]", "texts"),
-        (PredictConfig, "1", "texts"),
-        (CameraConfig, "[a, 1]", "texts or mappings"),
-        (CameraConfig, "{url: a}", "texts or mappings"),
-    ],
-)
-def test_several_values_in_yaml_are_texts(config: type[Options], text: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text(f"source: {text}\n")
-    with pytest.raises(ConfigError, match=rf"^--source .*: expected a text, or a list of {words} \(in quotes"):
-        parse(config, "verb", ["--config", str(tmp_path / "recipe.yaml"), "--model", "m"])
-
-
-def test_a_mapping_that_cannot_be_read_is_not_repeated() -> None:
-    with pytest.raises(ConfigError, match=r"^--source: a mapping that cannot be read") as caught:
-        parse(CameraConfig, "camera", ["--model", "m", "--source", "{url: 'rtsp://u:geheim@h/a', mode"])
-    assert "geheim" not in str(caught.value)

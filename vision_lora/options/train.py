@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vision_lora.options import common
-from vision_lora.options.budget import Budget
+from vision_lora.options.capacity import Budget, Norm, Rank, demand_capacity
 from vision_lora.options.common import Count, Precision, Variant
 from vision_lora.options.option import Options, demand, option
 from vision_lora.options.placement import MANY, Placement
 
 Method = Literal["lora", "full", "freeze", "head"]
 TRACKERS = ("tensorboard", "mlflow", "wandb")  # a file of each is in vision_lora/training/trackers
-Norm = Literal["frozen", "live"]
 Start = Literal["quiet", "random"]
 Graphs = Literal["auto", "off"]
 
-# Peak learning rates at BATCH, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs (data/results/
-# rates.json). A joint pass leaves the old classes behind where it learns as fast, factor A above all (neu-det/joint.json).
+# Peak learning rates at BATCH, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs
+# (data/results/rates.json). A joint pass leaves the old classes behind where it learns as fast, factor A above all
+# (neu-det/joint.json).
 BATCH, WEIGHTS_LR = 16, 0.001
 ADAPTER_LR, LORA_PLUS = 0.004, 2.0
 JOINT_LR, JOINT_LORA_PLUS = 0.002, 4.0
@@ -41,9 +41,9 @@ class TrainConfig(Options):
         "most used",
         at_least=1,
     )
-    rank: int = option(
+    rank: Rank = option(
         8,
-        "rank of the low-rank factors; capped where they would outgrow a layer's weight",
+        "rank of the low-rank factors, capped in small layers; auto: it and --norm win a short race",
         "most used",
         at_least=1,
     )
@@ -182,14 +182,7 @@ class TrainConfig(Options):
             demand(self.replay is None, "replay", self.replay, "--method lora, whose old classes can be kept")
             demand(self.on is None, "on", self.on, "--method lora, which learns adapters")
             demand(self.start is None, "start", self.start, "--method lora, whose factors start somewhere")
-            demand(self.norm == "frozen", "norm", self.norm, "--method lora; other methods' statistics are live")
-        if self.norm == "live":
-            demand(
-                not self.joint, "norm", "live", "frozen with --joint: the old classes' pictures have other statistics"
-            )
-            demand(
-                self.variant != "lora-fa", "norm", "live", "frozen with --variant lora-fa, or its memory is not saved"
-            )
+        demand_capacity(self)
         demand(self.on is None or self.start is None, "start", self.start, "no --on, which brings its factors")
         demand(
             self.variant != "ssf" or self.start is None, "start", self.start, "no --variant ssf, which has no factors"

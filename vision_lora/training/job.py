@@ -16,12 +16,13 @@ from vision_lora.datasets.batches.loader import Batches, Loading, TrainLoader, e
 from vision_lora.datasets.open import open_pictures
 from vision_lora.datasets.sample import own_size
 from vision_lora.evaluation.measure import at_once
+from vision_lora.options.capacity import Norm
 from vision_lora.options.placement import placement_for
 from vision_lora.options.train import TrainConfig
 from vision_lora.rendering.write import ensure_demo
 from vision_lora.system.cores import loader_processes
-from vision_lora.training.budget import choose_layers
 from vision_lora.training.checks import check_boxes
+from vision_lora.training.choices.budget import choose_layers
 from vision_lora.training.loop.objective import Objective, Task
 from vision_lora.training.methods import TEACHER, Learner, make_learner
 from vision_lora.training.replay import replay_loader
@@ -157,6 +158,20 @@ def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
         objective_of(config, learner, names, replay),
         {**data.identity, "base": learner.base},
     )
+
+
+def with_recipe(job: Job, *, rank: int, norm: Norm) -> Job:
+    """The same pictures, and an adapter of another kind: untrained, as `prepare` would have made it.
+
+    Args:
+        job: of an adapter that shares nothing with it.
+        rank: of its low-rank factors.
+        norm: BatchNorm's statistics.
+    """
+    config = replace(job.config, rank=rank, norm=norm)
+    lightning_fabric.seed_everything(config.seed, verbose=False)
+    learner = make_learner(config, job.names, job.layers)
+    return replace(job, config=config, learner=learner, objective=objective_of(config, learner, job.names, job.replay))
 
 
 def objective_of(config: TrainConfig, learner: Learner, names: Sequence[str], replay: Replay | None) -> Objective:

@@ -56,7 +56,7 @@ def make_learner(config: TrainConfig, names: Sequence[str], layers: Collection[s
     Args:
         config: the recipe.
         names: the new classes.
-        layers: adapt only these, see `vision_lora.training.budget`.
+        layers: adapt only these, see `vision_lora.training.choices.budget`.
 
     Raises:
         CheckpointError: the base is missing or unusable.
@@ -83,6 +83,7 @@ def recipe_adapter(
     config: TrainConfig, detector: Detector, names: Sequence[str], layers: Collection[str] | None = None
 ) -> tuple[Adapter, Plan]:
     """An untrained adapter as the recipe asks for it, not attached, and its plan."""
+    assert config.rank != "auto", "a race has chosen"
     plan = plan_adapter(
         detector,
         len(names),

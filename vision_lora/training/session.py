@@ -25,9 +25,10 @@ from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
 from vision_lora.system.outputs import write_json, write_text
-from vision_lora.training.batch_size import decide
 from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
+from vision_lora.training.choices.batch_size import decide
+from vision_lora.training.choices.race import Race, entry
 from vision_lora.training.job import Job, open_data, prepare
 from vision_lora.training.loop.fit import History, fit
 from vision_lora.training.loop.graphs import obstacle
@@ -101,6 +102,9 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
+    races = config.rank == "auto"
+    if races:
+        data = replace(data, config=replace(config, **asdict(entry(state))))
     config, batch = decide(data, fabric.device, None if state is None else state.batch)
     data = replace(data, config=config)
     job = prepare(data, fabric, None if state is None else state.layers)
@@ -119,18 +123,35 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
     helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
     fabric.launch()
     state = state or State(out / STATE, job.identity, job.layers, config.batch_size)
+    chosen: dict[str, str] = {}
     try:
+        if races:
+            race = Race(config.epochs, state, out)
+            job, chosen["chosen"] = race.run(
+                job,
+                lambda entered, place: _learn(entered, fabric, state, place, listener, threads, until=race.laps),
+                listener.noted,
+            )
         history = _learn(job, fabric, state, out, listener, threads)
     except torch.cuda.OutOfMemoryError as error:
         raise in_words(error, config, out) or error from error
-    summary = _report(job, fabric, history, out)
+    summary = _report(job, fabric, history, out, chosen)
     state.file.unlink()  # only an interrupted run has something to resume
     listener.ended(summary)
     return summary
 
 
-def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener, threads: Threads) -> History:
-    """Train; the first process writes the weights into the folder."""
+def _learn(
+    job: Job,
+    fabric: Fabric,
+    state: State,
+    out: Path,
+    listener: Listener,
+    threads: Threads,
+    *,
+    until: int | None = None,
+) -> History:
+    """Train, to an epoch or to the end; the first process writes the weights into the folder."""
     learner = job.learner
     detector, adapter = learner.detector, learner.adapter
 
@@ -159,6 +180,7 @@ def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener
         listener,
         graphed=not _ungraphed(job, fabric),
         threads=threads,
+        until=until,
     )
 
 
@@ -167,7 +189,7 @@ def _ungraphed(job: Job, fabric: Fabric) -> str:
     return obstacle(job.learner.detector, fabric) if job.config.graphs == "auto" else "off"
 
 
-def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
+def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: Mapping[str, str]) -> Summary:
     """Write what the run gave: what is reported is what the file gives, not what happens to be in memory."""
     device = fabric.device
     config, learner, opened, names = job.config, job.learner, job.opened, job.names
@@ -179,12 +201,16 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
             "map50_95": given.result.map50_95,
             "map50": given.result.map50,
             "epochs": len(history.rows),
+            **chosen,
         }
         save_adapter(_stamped(given.adapter, metrics), best, dtype=given.dtype)
     values = {
         **given.result.to_json(),
         "split": "val",
         "method": config.method,
+        **chosen,
+        "rank": config.rank,
+        "norm": config.norm,
         "epochs": len(history.rows),
         "best_epoch": history.best_epoch,
         "steps": len(history.seconds),

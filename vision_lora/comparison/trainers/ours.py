@@ -44,6 +44,7 @@ def train_loop(order: Order, folder: Path) -> Trained:
     with (out / "results.csv").open(encoding="utf-8") as file:
         curve = [float(row["map50_95"]) for row in csv.DictReader(file)]
     seconds = clock.keep()
+    config = replace(config, rank=summary["rank"], norm=summary["norm"])  # which a race may have chosen
     return Trained(
         weights=f"{out.name}/{'adapter.safetensors' if config.method == 'lora' else 'best.pt'}",
         adapter=config.method == "lora",

@@ -131,6 +131,7 @@ def _fit(config: TrainConfig, fabric: Fabric, dataset: Dataset, learner: Learner
 
 def peft_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     """The base with PEFT's LoRA on the layers that our adapter would change, ready for training."""
+    assert config.rank != "auto", "there is no race"
     detector = with_peft(config.model, names, config.rank, config.placement or "all")
     total = sum(parameter.numel() for parameter in load_base(config.model, fold=False).network.parameters())
     trained = sum(parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad)

@@ -70,6 +70,7 @@ def fit(
     *,
     graphed: bool = False,
     threads: Threads | None = None,
+    until: int | None = None,
 ) -> History:
     """Train `learned`, an adapter or the network itself, and keep the best and the last weights.
 
@@ -86,6 +87,7 @@ def fit(
         listener: is told of each step and epoch.
         graphed: whether steps are captured in CUDA graphs, see `vision_lora.training.loop.graphs`.
         threads: follow what other programs leave of a CPU.
+        until: stop after so many epochs of the schedule; None for all.
 
     Raises:
         TrainingError: a loss is not a number.
@@ -100,12 +102,9 @@ def fit(
             state.save(values)
 
     try:
-        if state.values is None:
+        if not _restored(state.values, learning, history):
             keep()
-        else:
-            learning.load_state_dict(state.values)
-            history.load_state_dict(state.values)
-        while not _ended(history, config):
+        while not _ended(history, config, until):
             row, pace = _epoch(learning, batches, len(history.rows), listener, threads)
             best = _judge(learning, row, pace, history, validate, save)
             keep()
@@ -116,6 +115,15 @@ def fit(
             save("last")
         raise
     return history
+
+
+def _restored(values: dict[str, Any] | None, *parts: Learning | History) -> bool:
+    """Put a saved state into what it is of; gives whether there is one."""
+    if values is None:
+        return False
+    for part in parts:
+        part.load_state_dict(values)
+    return True
 
 
 def _epoch(
@@ -196,7 +204,7 @@ def side_at(epoch: int, config: TrainConfig) -> int:
     return max(32, math.floor(config.imgsz * (config.grow + (1 - config.grow) * done) / 32) * 32)
 
 
-def _ended(history: History, config: TrainConfig) -> bool:
+def _ended(history: History, config: TrainConfig, until: int | None) -> bool:
     """Whether the last epoch is over, or so many without a better one are."""
     epochs = len(history.rows)
-    return epochs >= config.epochs or (epochs > 0 and epochs - history.best_epoch >= config.patience)
+    return epochs >= (until or config.epochs) or (epochs > 0 and epochs - history.best_epoch >= config.patience)

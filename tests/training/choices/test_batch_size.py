@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from vision_lora.options.verbs import TrainConfig
 
 from tests.training.tiny import Watch, data, options, replace, resume, run, same
 from vision_lora.datasets.batches.batch import Batch
 from vision_lora.errors import ConfigError, TrainingError
+from vision_lora.options.train import TrainConfig
 from vision_lora.train import main as train
-from vision_lora.training import batch_size, session
-from vision_lora.training.batch_size import Memory, choose, decide, measured, scaled
-from vision_lora.training.batch_size import _noise as noise
+from vision_lora.training import session
+from vision_lora.training.choices import batch_size
+from vision_lora.training.choices.batch_size import Memory, choose, decide, measured, scaled
+from vision_lora.training.choices.batch_size import _noise as noise
 from vision_lora.training.job import open_data
 
 GIB = 2**30

@@ -26,7 +26,7 @@ from vision_lora.pictures.images import letterbox
 from vision_lora.text.names import legible
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 
 class Model(NamedTuple):
@@ -88,20 +88,6 @@ class Detector(ABC):
         self._survey: Survey | None = None
 
     # What a family has to say -----------------------------------------------------------------------------------
-
-    @classmethod
-    @abstractmethod
-    def load(cls, name: str, *, fold: bool = True) -> Self:
-        """Load a base of this family; `vision_lora.detectors.load.load_base` finds the family that knows a name.
-
-        Args:
-            name: path, official name, or architecture; see `supported`.
-            fold: fold each BatchNorm into its convolution; False keeps them, to train the whole network.
-
-        Raises:
-            CheckpointError: missing, broken or unsafe file, or no network that the family supports.
-        """
-        raise TypeError(f"{cls.__name__} is no family: load_base({name!r}) finds the one that knows this base")
 
     @classmethod
     @abstractmethod

@@ -1,4 +1,8 @@
-"""From a name to a detector of the family that knows it, and from the options of a verb to one with its adapter."""
+"""The one way to a detector: from a name to the family that knows it, with its adapter where there is one.
+
+Programs come here through `vision_lora.Detector.load`, verbs through `load_detector`; training takes `load_base`, which
+can keep BatchNorm as it is.
+"""
 
 from __future__ import annotations
 

@@ -101,6 +101,7 @@ class TorchvisionDetector(Detector):
 
     @classmethod
     def load(cls, name: str, *, fold: bool = True) -> Self:
+        """Load a base of this family; see `vision_lora.detectors.load.load_base`, which finds the family of a name."""
         builder, _, file = name.removeprefix(PREFIX).partition(":")
         if builder not in builders():
             raise CheckpointError(f"{name}: torchvision has no such detector; expected one of {', '.join(builders())}")

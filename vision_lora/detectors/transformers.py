@@ -123,6 +123,7 @@ class TransformersDetector(Detector):
 
     @classmethod
     def load(cls, name: str, *, fold: bool = True) -> Self:
+        """Load a base of this family; see `vision_lora.detectors.load.load_base`, which finds the family of a name."""
         try:
             import transformers
         except ImportError as error:

@@ -52,6 +52,7 @@ class UltralyticsDetector(Detector):
 
     @classmethod
     def load(cls, name: str, *, fold: bool = True) -> Self:
+        """Load a base of this family; see `vision_lora.detectors.load.load_base`, which finds the family of a name."""
         network, base = weights.read_network(name)
         if not cls.knows(network):
             raise CheckpointError(f"{name}: {described(network)}, not a supported detector; expected {cls.supported}")

@@ -102,11 +102,8 @@ def fit(
             state.save(values)
 
     try:
-        if state.values is None:
+        if not _restored(state.values, learning, history):
             keep()
-        else:
-            learning.load_state_dict(state.values)
-            history.load_state_dict(state.values)
         while not _ended(history, config, until):
             row, pace = _epoch(learning, batches, len(history.rows), listener, threads)
             best = _judge(learning, row, pace, history, validate, save)
@@ -118,6 +115,15 @@ def fit(
             save("last")
         raise
     return history
+
+
+def _restored(values: dict[str, Any] | None, *parts: Learning | History) -> bool:
+    """Put a saved state into what it is of; gives whether there is one."""
+    if values is None:
+        return False
+    for part in parts:
+        part.load_state_dict(values)
+    return True
 
 
 def _epoch(

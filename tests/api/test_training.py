@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.api.build import adapter
+from tests.training import tiny
 from vision_lora import Trained, VisionLoraError, fit
 from vision_lora.evaluation.coco_map import ClassResult, MapResult
 from vision_lora.options.train import TrainConfig
@@ -29,8 +30,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig]:
         configs.append(config)
         audience.stepped(1, 1, 1, {"box": 1.0})
         audience.validated(ROW, best=True)
-        values = {**SCORES.to_json(), "best_epoch": 1, "method": config.method}
-        return session.Summary(tmp_path, tmp_path / "line3.safetensors", config.model, values)
+        more = {"result": tmp_path / "line3.safetensors", "model": config.model, "method": config.method, "val": SCORES}
+        return tiny.summary(tmp_path, **more)
 
     monkeypatch.setattr(session, "train", train)
     return configs

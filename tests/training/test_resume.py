@@ -122,7 +122,7 @@ def test_a_run_that_patience_ended_is_over(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(Killed):
             tiny.run(config)
     watch = tiny.Watch()
-    assert tiny.resume(tmp_path / "run", watch).values["epochs"] == 2
+    assert tiny.resume(tmp_path / "run", watch).epochs == 2
     assert watch.epochs == []
 
 
@@ -148,7 +148,7 @@ def test_advice_in_the_first_epoch_works_as_it_stands(tmp_path: Path) -> None:
         tiny.run(tiny.options(tiny.data(tmp_path / "data"), tmp_path / "a run", epochs=1), tiny.Watch(interrupt))
     assert str(caught.value).endswith(f"--resume '{tmp_path / 'a run'}'")
     assert (tmp_path / "a run" / "last.safetensors").is_file()
-    assert tiny.resume(tmp_path / "a run").values["epochs"] == 1
+    assert tiny.resume(tmp_path / "a run").epochs == 1
 
 
 def _names(names: str) -> Callable[[Path, Path], object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from tests.training import tiny
 from vision_lora.adapters.plan import Entry, Plan
 from vision_lora.training import session, terminal
 from vision_lora.training.loop.listener import Brief
-from vision_lora.training.runs.summary import Summary
+from vision_lora.training.runs.summary import RunSummary
 from vision_lora.training.terminal import Clock, Terminal
 
 ROW = {"box": 1.5, "images_per_second": 20.0, "loading": 0.1}
@@ -33,7 +32,7 @@ def said(console: Console) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, list[str], list[str]]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, list[str], list[str]]:
     """A run, what a log says of it, and what a log says that hears all."""
     root = tmp_path_factory.mktemp("told")
     consoles = log(), log()
@@ -46,39 +45,38 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, list[str], l
     return summary, *(said(console) for console in consoles)
 
 
-def test_five_lines_say_what_it_will_do(run: tuple[Summary, list[str], list[str]]) -> None:
+def test_five_lines_say_what_it_will_do(run: tuple[RunSummary, list[str], list[str]]) -> None:
     summary, lines, _ = run
     assert lines[0] == "opening pictures"
     assert [line.split()[0] for line in lines[1:6]] == TOPICS
     data, learns, recipe, device, results = (line.partition(" ")[2].strip() for line in lines[1:6])
     assert "train 8 pictures with 8 boxes of 2 classes; val 8 pictures with 8 boxes of 2 classes" in data
     assert data.endswith("classes: scratch, dent")
-    values = summary.values
-    assert f"{values['trainable_parameters']:,} of {values['total_parameters']:,} parameters" in learns
+    assert f"{summary.trainable_parameters:,} of {summary.total_parameters:,} parameters" in learns
     assert "an adapter on starter: lora of rank 2 in" in learns
     assert "(placement neck)" in learns
     size = re.search(r"a file of about ([\d.]+) MB", learns)
     assert size is not None
-    assert float(size[1]) == pytest.approx(values["adapter_bytes"] / 1e6, rel=0.1, abs=0.03)
+    assert float(size[1]) == pytest.approx(summary.adapter_bytes / 1e6, rel=0.1, abs=0.03)
     assert recipe.startswith("2 epochs of 2 steps; pictures of 64 px, 4 a step; AdamW at a rate of 0.004")
     assert device == "cpu, 32-true, CPU threads: 1, processes that load pictures: 0"
     assert results == f"{summary.out} (layer by layer: {summary.out / 'plan.txt'})"
 
 
-def test_then_a_line_an_epoch_and_three_at_the_end(run: tuple[Summary, list[str], list[str]]) -> None:
+def test_then_a_line_an_epoch_and_three_at_the_end(run: tuple[RunSummary, list[str], list[str]]) -> None:
     summary, lines, _ = run
     assert [line[:9] for line in lines[6:8]] == ["epoch   1", "epoch   2"]
     assert lines[8] == ""
     best, file, then = lines[9:]
-    assert best.startswith(f"best: val mAP50-95 {summary.values['map50_95']:.4f}, mAP50 ")
+    assert best.startswith(f"best: val mAP50-95 {summary.val.map50_95:.4f}, mAP50 ")
     assert file.startswith(f"file: {summary.result} (")
     assert then.startswith("next: python -m vision_lora.predict --model starter --adapter ")
 
 
-def test_layers_are_in_the_folder_and_told_on_demand(run: tuple[Summary, list[str], list[str]]) -> None:
+def test_layers_are_in_the_folder_and_told_on_demand(run: tuple[RunSummary, list[str], list[str]]) -> None:
     summary, lines, verbose = run
     written = (summary.out / "plan.txt").read_text().splitlines()
-    parts = sum(count for count in summary.values["parameters_by_part"].values())
+    parts = sum(count for count in summary.parameters_by_part.values())
     assert parts == sum(int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", written[-1]))
     assert "model.0.conv" in written[0]
     layers = [line.rstrip() for line in written[:-2]]
@@ -136,9 +134,8 @@ def test_the_time_left_counts_from_where_a_resumed_run_goes_on(monkeypatch: pyte
 
 
 def test_skipped_labels_are_counted_and_the_first_is_told() -> None:
-    values = {"map50_95": 0.1, "map50": 0.2, "best_epoch": 1, "epochs": 1, "adapter_bytes": 1000, "method": "full"}
-    values |= {"per_class": {}, "skipped": ["a.txt, line 1: class 9", "b.txt, line 2: class 8"]}
-    summary = Summary(Path("out"), Path("out/best.pt"), "starter", values)
+    skipped = ("a.txt, line 1: class 9", "b.txt, line 2: class 8")
+    summary = tiny.summary(Path("out"), skipped=skipped)
     for verbose, told in ((False, ["a.txt", "summary.json"]), (True, ["a.txt", "b.txt"])):
         console = log()
         Terminal(console, verbose=verbose).ended(summary)
@@ -146,4 +143,3 @@ def test_skipped_labels_are_counted_and_the_first_is_told() -> None:
         assert "skipped 2 broken labels or pictures" in text
         assert all(part in text for part in told)
         assert ("b.txt" in text) is verbose
-    assert json.dumps(values)

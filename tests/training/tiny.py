@@ -11,9 +11,11 @@ import torch
 
 from tests.datasets.build import yolo
 from vision_lora.adapters.file import load_adapter
+from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.options.train import TrainConfig
 from vision_lora.training.loop.listener import Listener
-from vision_lora.training.session import Summary, train
+from vision_lora.training.runs.summary import RunSummary
+from vision_lora.training.session import train
 
 
 def data(root: Path) -> Path:
@@ -46,14 +48,26 @@ class Watch(Listener):
         self.epochs.append(int(row["epoch"]))
 
 
-def run(config: TrainConfig, watch: Watch | None = None) -> Summary:
+def run(config: TrainConfig, watch: Watch | None = None) -> RunSummary:
     """Train."""
     return train(config, watch or Watch())
 
 
-def resume(out: Path, watch: Watch | None = None) -> Summary:
+def resume(out: Path, watch: Watch | None = None) -> RunSummary:
     """Go on with a run as `--resume` does."""
     return train(TrainConfig(resume=str(out)), watch or Watch())
+
+
+def summary(out: Path, **more: object) -> RunSummary:
+    """What a run might have given."""
+    given: dict[str, object] = {"out": out, "result": out / "adapter.safetensors", "model": "starter", "method": "lora"}
+    given |= {"val": MapResult(0.1, 0.2, 0.1, None, None, None, {}), "epochs": 1, "best_epoch": 1, "steps": 2}
+    given |= {"trainable_parameters": 10, "total_parameters": 100, "parameters_by_part": {"low-rank factors": 10}}
+    given |= {"adapter_bytes": 1000, "seconds_per_step": 0.1, "images_per_second": 10.0, "peak_memory_mib": 100.0}
+    given |= {"base": "starter", "base_fingerprint": "abc", "names": ("dent",), "images": {"train": 8, "val": 8}}
+    given |= {"skipped": (), "lr": 0.004, "imgsz": 64, "seed": 0, "device": "cpu", "precision": "fp32"}
+    given |= {"graphs": "off", "versions": {}, **more}
+    return RunSummary(**given)  # type: ignore[arg-type]
 
 
 def same(one: Path, other: Path) -> bool:
@@ -69,4 +83,4 @@ def same(one: Path, other: Path) -> bool:
     return first_rows == second_rows
 
 
-__all__ = ["Watch", "data", "options", "replace", "resume", "run", "same"]
+__all__ = ["Watch", "data", "options", "replace", "resume", "run", "same", "summary"]

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from vision_lora.api.detector import Detector
 from vision_lora.api.options import make_options
-from vision_lora.evaluation.coco_map import ClassResult, MapResult
+from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.options.train import TrainConfig
 from vision_lora.training import session
 from vision_lora.training.loop.listener import Listener
@@ -102,9 +102,9 @@ def fit(options: _Given) -> Trained:
         summary.result,
         summary.out,
         summary.model,
-        _scores(summary.values),
-        summary.values["best_epoch"],
-        summary.values,
+        summary.val,
+        summary.best_epoch,
+        summary.to_json(),
     )
 
 
@@ -117,9 +117,3 @@ class _Epochs(Listener):
     def validated(self, row: Mapping[str, float], *, best: bool) -> None:  # noqa: ARG002 - the protocol's
         if self._on_epoch is not None:
             self._on_epoch(dict(row))
-
-
-def _scores(values: Mapping[str, Any]) -> MapResult:
-    """The scores in a run's summary."""
-    scores = {item.name: values[item.name] for item in fields(MapResult)}
-    return MapResult(**scores | {"per_class": {name: ClassResult(**row) for name, row in scores["per_class"].items()}})

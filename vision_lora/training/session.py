@@ -39,12 +39,12 @@ from vision_lora.training.runs.failures import in_words
 from vision_lora.training.runs.folder import RunFolder, resume_command
 from vision_lora.training.runs.processes import GRACE, Helpers, Together
 from vision_lora.training.runs.state import STATE, State
-from vision_lora.training.runs.summary import Summary
+from vision_lora.training.runs.summary import RunSummary
 from vision_lora.training.start import start_quietly
 from vision_lora.training.trackers.aside import open_trackers
 
 
-def train(config: TrainConfig, listener: Listener) -> Summary:
+def train(config: TrainConfig, listener: Listener) -> RunSummary:
     """Run a whole training session.
 
     Args:
@@ -95,7 +95,7 @@ def help_to_train(config: TrainConfig, out: Path, layers: Sequence[str] | None, 
         raise in_words(error, config, out) or error from error
 
 
-def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
+def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> RunSummary:
     config = folder.config
     listener.opening()
     threads = Threads(config.threads, processes=config.devices)
@@ -123,11 +123,11 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
     helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
     fabric.launch()
     state = state or State(out / STATE, job.identity, job.layers, config.batch_size)
-    chosen: dict[str, str] = {}
+    chosen = ""
     try:
         if races:
             race = Race(config.epochs, state, out)
-            job, chosen["chosen"] = race.run(
+            job, chosen = race.run(
                 job,
                 lambda entered, place: _learn(entered, fabric, state, place, listener, threads, until=race.laps),
                 listener.noted,
@@ -189,58 +189,55 @@ def _ungraphed(job: Job, fabric: Fabric) -> str:
     return obstacle(job.learner.detector, fabric) if job.config.graphs == "auto" else "off"
 
 
-def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: Mapping[str, str]) -> Summary:
+def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: str) -> RunSummary:
     """Write what the run gave: what is reported is what the file gives, not what happens to be in memory."""
     device = fabric.device
     config, learner, opened, names = job.config, job.learner, job.opened, job.names
     best = out / _file_name("best", config.method)
     given = outcome(job, best, history.rows[history.best_epoch - 1], device)
     if given.adapter is not None:
-        metrics = {
-            "split": "val",
-            "map50_95": given.result.map50_95,
-            "map50": given.result.map50,
-            "epochs": len(history.rows),
-            **chosen,
-        }
+        scores = {"map50_95": given.result.map50_95, "map50": given.result.map50}
+        metrics = {"split": "val", **scores, "epochs": len(history.rows), **({"chosen": chosen} if chosen else {})}
         save_adapter(_stamped(given.adapter, metrics), best, dtype=given.dtype)
-    values = {
-        **given.result.to_json(),
-        "split": "val",
-        "method": config.method,
-        **chosen,
-        "rank": config.rank,
-        "norm": config.norm,
-        "epochs": len(history.rows),
-        "best_epoch": history.best_epoch,
-        "steps": len(history.seconds),
-        "trainable_parameters": sum(learner.counts.values()),
-        "total_parameters": learner.total,
-        "parameters_by_part": dict(learner.counts),
-        "adapter_bytes": best.stat().st_size,
-        "seconds_per_step": history.seconds_per_step,
-        "images_per_second": history.rows[-1]["images_per_second"],
-        "peak_memory_mib": _peak_memory_mib(device),
-        "base": learner.detector.base if learner.adapter is not None else Path(config.model).name,
-        "base_fingerprint": learner.base,
-        "names": list(names),
-        "images": {"train": len(opened.train), "val": len(opened.val)},
-        "skipped": [str(problem) for problem in (*opened.problems, *job.batches.problems)],
-        "batch": config.batch_size,
-        "lr": config.peak_lr,
-        "ema": config.ema,
-        "imgsz": config.imgsz,
-        "seed": config.seed,
-        "device": str(device),
-        "precision": str(fabric._precision.precision),
-        "graphs": _ungraphed(job, fabric) or True,
-        "versions": {"vision_lora": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
-    write_json(out / "summary.json", values)
+    summary = RunSummary(
+        out=out,
+        result=best,
+        model=config.model,
+        val=given.result,
+        method=config.method,
+        chosen=chosen,
+        rank=config.rank,
+        norm=config.norm,
+        epochs=len(history.rows),
+        best_epoch=history.best_epoch,
+        steps=len(history.seconds),
+        trainable_parameters=sum(learner.counts.values()),
+        total_parameters=learner.total,
+        parameters_by_part=dict(learner.counts),
+        adapter_bytes=best.stat().st_size,
+        seconds_per_step=history.seconds_per_step,
+        images_per_second=history.rows[-1]["images_per_second"],
+        peak_memory_mib=_peak_memory_mib(device),
+        base=learner.detector.base if learner.adapter is not None else Path(config.model).name,
+        base_fingerprint=learner.base,
+        names=tuple(names),
+        images={"train": len(opened.train), "val": len(opened.val)},
+        skipped=tuple(str(problem) for problem in (*opened.problems, *job.batches.problems)),
+        batch=config.batch_size,
+        lr=config.peak_lr,
+        ema=config.ema,
+        imgsz=config.imgsz,
+        seed=config.seed,
+        device=str(device),
+        precision=str(fabric._precision.precision),
+        graphs=_ungraphed(job, fabric) or True,
+        versions={"vision_lora": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    )
+    write_json(out / "summary.json", summary.to_json())
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
     save_prediction_grid(out / "predictions.png", opened.val, given.found, names)
-    return Summary(out, best, config.model, values)
+    return summary
 
 
 def _state_to_go_on_from(folder: RunFolder, identity: Mapping[str, str], *, refuse: bool) -> State | None:

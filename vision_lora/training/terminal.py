@@ -6,12 +6,15 @@ import shlex
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from vision_lora.training.loop.listener import Brief, Listener, losses_of
-from vision_lora.training.runs.summary import Summary
+
+if TYPE_CHECKING:
+    from vision_lora.training.runs.summary import RunSummary
 
 SILENCE = 60.0  # seconds after which a log hears of a step, where an epoch takes longer
 
@@ -76,32 +79,31 @@ class Terminal(Listener):
             f"mAP50 {row['map50']:.4f}  {row['images_per_second']:.1f} images/s{limit}{'  best' if best else ''}"
         )
 
-    def ended(self, summary: Summary) -> None:
+    def ended(self, summary: RunSummary) -> None:
         self.progress.stop()
-        values = summary.values
-        scores = f"val mAP50-95 {values['map50_95']:.4f}, mAP50 {values['map50']:.4f}"
-        self.console.print(f"\nbest: {scores}, epoch {values['best_epoch']} of {values['epochs']}")
+        scores = f"val mAP50-95 {summary.val.map50_95:.4f}, mAP50 {summary.val.map50:.4f}"
+        self.console.print(f"\nbest: {scores}, epoch {summary.best_epoch} of {summary.epochs}")
         if self.verbose:
-            for name, result in values["per_class"].items():
-                if result["boxes"]:
-                    self.console.print(f"  {name:<20} mAP50-95 {result['map50_95']:.4f}  mAP50 {result['map50']:.4f}")
+            for name, found in summary.val.per_class.items():
+                if found.boxes:
+                    self.console.print(f"  {name:<20} mAP50-95 {found.map50_95:.4f}  mAP50 {found.map50:.4f}")
         self._skipped(summary)
         beside = "each class's mAP, curves and predictions beside it"
-        self.console.print(f"file: {summary.result} ({values['adapter_bytes'] / 1e6:.2f} MB; {beside})")
+        self.console.print(f"file: {summary.result} ({summary.adapter_bytes / 1e6:.2f} MB; {beside})")
         result = shlex.quote(str(summary.result))
-        used = f"{shlex.quote(summary.model)} --adapter {result}" if values["method"] == "lora" else result
+        used = f"{shlex.quote(summary.model)} --adapter {result}" if summary.method == "lora" else result
         self.console.print(f"next: python -m vision_lora.predict --model {used} --source PICTURES")
 
     def closed(self) -> None:
         self.status.stop()
         self.progress.stop()
 
-    def _skipped(self, summary: Summary) -> None:
+    def _skipped(self, summary: RunSummary) -> None:
         """Broken labels and pictures: how many, and the first, or all."""
-        lines = summary.values["skipped"]
+        lines = summary.skipped
         if not lines:
             return
-        shown = lines if self.verbose else [f"{lines[0]}; all of them in {summary.out / 'summary.json'}"]
+        shown = list(lines) if self.verbose else [f"{lines[0]}; all of them in {summary.out / 'summary.json'}"]
         self.console.print("\n  ".join([f"skipped {len(lines)} broken labels or pictures:", *shown]))
 
     def _print(self, line: str) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision_lora.options.train import TrainConfig
-from vision_lora.training.runs.summary import Summary
 
-if TYPE_CHECKING:
-    from vision_lora.adapters.plan import Plan  # imports torch, which takes seconds
+if TYPE_CHECKING:  # these import torch and pycocotools, which takes seconds
+    from vision_lora.adapters.plan import Plan
+    from vision_lora.training.runs.summary import RunSummary
 
 Row = dict[str, float]
 
@@ -68,7 +68,7 @@ class Listener:
     def validated(self, row: Mapping[str, float], *, best: bool) -> None:
         """After each epoch, with everything that `results.csv` holds of it."""
 
-    def ended(self, summary: Summary) -> None:
+    def ended(self, summary: RunSummary) -> None:
         """After the last epoch, when everything is written."""
 
     def closed(self) -> None:
@@ -105,7 +105,7 @@ class Listeners(Listener):
         for listener in self._listeners:
             listener.validated(row, best=best)
 
-    def ended(self, summary: Summary) -> None:
+    def ended(self, summary: RunSummary) -> None:
         for listener in self._listeners:
             listener.ended(summary)
 

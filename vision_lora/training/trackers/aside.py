@@ -14,7 +14,7 @@ from typing import Any
 from vision_lora.errors import ConfigError
 from vision_lora.system.outputs import write_json
 from vision_lora.training.loop.listener import Brief, Listener
-from vision_lora.training.runs.summary import Summary
+from vision_lora.training.runs.summary import RunSummary
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Aside(Listener):
     def validated(self, row: Mapping[str, float], *, best: bool) -> None:
         self._tell(self._tracker.validated, dict(row), best=best)
 
-    def ended(self, summary: Summary) -> None:
+    def ended(self, summary: RunSummary) -> None:
         self._tell(self._tracker.ended, summary)
 
     def closed(self) -> None:

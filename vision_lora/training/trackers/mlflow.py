@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from vision_lora.training.loop.listener import Brief, Listener
-from vision_lora.training.runs.summary import Summary
+from vision_lora.training.runs.summary import RunSummary
 from vision_lora.training.trackers.aside import keep_run_name, run_name
 from vision_lora.training.trackers.epochs import PICTURES, scalars
 
@@ -49,7 +49,7 @@ class Tracker(Listener):
         for name, value in scalars(row).items():
             self._client.log_metric(self._run, name, value, step=int(row["epoch"]))
 
-    def ended(self, summary: Summary) -> None:
+    def ended(self, summary: RunSummary) -> None:
         assert self._client is not None
         for file in (*(summary.out / name for name in PICTURES), summary.result, summary.out / "summary.json"):
             self._client.log_artifact(self._run, str(file))

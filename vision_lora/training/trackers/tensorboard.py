@@ -10,7 +10,7 @@ import numpy as np
 
 from vision_lora.pictures.images import read_image
 from vision_lora.training.loop.listener import Brief, Listener
-from vision_lora.training.runs.summary import Summary
+from vision_lora.training.runs.summary import RunSummary
 from vision_lora.training.trackers.epochs import PICTURES, scalars
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class Tracker(Listener):
             self._writer.add_scalar(name, value, int(row["epoch"]))
         self._writer.flush()
 
-    def ended(self, summary: Summary) -> None:
+    def ended(self, summary: RunSummary) -> None:
         assert self._writer is not None
         for name in PICTURES:
             picture = np.ascontiguousarray(read_image(summary.out / name))
-            self._writer.add_image(name, picture, summary.values["epochs"], dataformats="HWC")
-        self._writer.add_text("result", f"`{summary.result}`", summary.values["epochs"])
+            self._writer.add_image(name, picture, summary.epochs, dataformats="HWC")
+        self._writer.add_text("result", f"`{summary.result}`", summary.epochs)
 
     def closed(self) -> None:
         if self._writer is not None:

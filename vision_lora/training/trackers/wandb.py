@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vision_lora.training.loop.listener import Brief, Listener
-from vision_lora.training.runs.summary import Summary
+from vision_lora.training.runs.summary import RunSummary
 from vision_lora.training.trackers.aside import keep_run_name, run_name
 from vision_lora.training.trackers.epochs import PICTURES, scalars
 
@@ -38,7 +38,7 @@ class Tracker(Listener):
     def validated(self, row: Mapping[str, float], *, best: bool) -> None:  # noqa: ARG002 - its curve shows it
         self._run.log(scalars(row), step=int(row["epoch"]))
 
-    def ended(self, summary: Summary) -> None:
+    def ended(self, summary: RunSummary) -> None:
         self._run.log({name: self._wandb.Image(str(summary.out / name)) for name in PICTURES})
         artefact = self._wandb.Artifact(f"adapter-{self._run.id}", type="model", metadata={"base": summary.model})
         artefact.add_file(str(summary.result))

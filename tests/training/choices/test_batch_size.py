@@ -133,7 +133,7 @@ def test_where_the_larger_step_has_no_room_fewer_are_chosen(tmp_path: Path, monk
     assert config.batch == 3  # 0.6 · 1.9 by 1.4 / 4
 
 
-@pytest.mark.parametrize("batch", ["auto", 32])
+@pytest.mark.parametrize("batch", ["auto", 65])
 def test_where_no_step_has_room_it_is_told(batch: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=rf"--batch {batch}: not even 4 pictures of 64 px fit .* try --batch 2, "):
         decided(tmp_path, Gpu(monkeypatch, holds=3), 1, batch=batch)
@@ -152,9 +152,9 @@ def test_a_given_batch_that_cannot_fit_is_refused_with_one_that_would(
     assert decided(tmp_path, Gpu(monkeypatch), 79, batch=1540, devices=2)[0].batch == 1540
 
 
-def test_a_batch_as_large_as_the_recipe_s_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_could_have_been_chosen_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(monkeypatch)
-    assert decided(tmp_path, gpu, 1, batch=16)[1] == ""
+    assert decided(tmp_path, gpu, 1, batch=64)[1] == ""
     assert gpu.steps == []
 
 

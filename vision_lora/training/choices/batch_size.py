@@ -125,16 +125,16 @@ def decide(
         free: bytes of it that other programs leave.
 
     Raises:
-        ConfigError: a larger batch than the recipe's was given, and does not fit.
+        ConfigError: a batch larger than any that would be chosen was given, and does not fit.
     """
     config = data.config
     asked = peak is not None or device.type == "cuda"
-    if config.batch != "auto" and (before is not None or not asked or config.batch <= BATCH):
+    if config.batch != "auto" and (before is not None or not asked or config.batch <= LARGEST):
         return config, ""
     if before is not None:
         choice = Choice(before, "as the run was started with")
     elif not asked:
-        choice = Choice(max(BATCH, config.devices), "the recipe's: only of a CUDA GPU it is known what fits")
+        choice = Choice(BATCH, "the recipe's: only of a CUDA GPU it is known what fits")
     else:
         free = free or _cuda_free(device)
         memory = measured(data, peak or partial(_cuda_peak, device))

@@ -18,7 +18,6 @@ from PIL import Image
 
 from tests.api.build import adapter, drawn
 from vision_lora.detectors.load import load_base
-from vision_lora.options.verbs import TrainConfig
 from vision_lora.training import session
 
 # By verb: options that are put behind those of the page, where they win.
@@ -59,7 +58,7 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut training from Python to a few steps, as `SMALLER` does for verbs; viewers stay closed."""
     train = session.train
 
-    def shortened(config: TrainConfig, audience: session.Audience) -> Any:
+    def shortened(config: Any, audience: Any) -> Any:
         return train(replace(config, epochs=2, draws=0, imgsz=64, batch=4, workers=0, device="cpu"), audience)
 
     monkeypatch.setattr(session, "train", shortened)

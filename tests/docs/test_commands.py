@@ -21,9 +21,7 @@ from tests.docs import plant
 from tests.docs.pages import PAGES, ROOT, commands, spans
 from vision_lora.__main__ import VERBS
 from vision_lora.__main__ import main as vision_lora
-from vision_lora.options import verbs
 from vision_lora.options.command_line import parse
-from vision_lora.streaming.options import CameraConfig
 
 CI = ".ci/run"
 
@@ -105,7 +103,10 @@ def elsewhere(words: Sequence[str]) -> Elsewhere | None:
 
 
 def configs() -> dict[str, Any]:
-    return {verb: CameraConfig if verb == "camera" else getattr(verbs, f"{verb.capitalize()}Config") for verb in VERBS}
+    """The options of each verb, which its module reads."""
+    return {
+        verb: getattr(importlib.import_module(f"vision_lora.{verb}"), f"{verb.capitalize()}Config") for verb in VERBS
+    }
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,19 @@ def test_what_is_run_elsewhere_is_run_there(rule: Elsewhere) -> None:
 
 
 # Options of other programs that the pages name.
-FOREIGN = {"--gpus", "--shm-size", "--ipc", "--build-arg", "--target", "--user", "--device", "--rm", "--cov", "--into"}
+FOREIGN = {
+    "--gpus",
+    "--shm-size",
+    "--ipc",
+    "--build-arg",
+    "--target",
+    "--user",
+    "--device",
+    "--group-add",
+    "--rm",
+    "--cov",
+    "--into",
+}
 
 
 def _options() -> Iterator[tuple[str, str]]:

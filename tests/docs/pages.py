@@ -14,7 +14,7 @@ PAGES = (README, *sorted(page for page in (ROOT / "docs").glob("*.md") if not pa
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
-_PROGRAMS = (
+PROGRAMS = (
     "python",
     "vision-lora",
     "make",
@@ -41,10 +41,10 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks(page: Path, language: str) -> list[Block]:
-    """A page's blocks of one language, in their order."""
+def blocks(page: Path, language: str | None = None) -> list[Block]:
+    """A page's blocks of one language, or all, in their order."""
     found = [Block(page, *match.groups()) for match in _FENCE.finditer(page.read_text(encoding="utf-8"))]
-    return [block for block in found if block.language == language]
+    return [block for block in found if language in (None, block.language)]
 
 
 def spans(page: Path) -> list[str]:
@@ -58,7 +58,7 @@ def commands(page: Path) -> Iterator[tuple[str, ...]]:
         for line in block.text.replace("\\\n", " ").splitlines():
             yield from _split(line)
     for span in spans(page):
-        if " " in span and span.split()[0] in _PROGRAMS:
+        if " " in span and span.split()[0] in PROGRAMS:
             yield from _split(span)
 
 

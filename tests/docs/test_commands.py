@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.docs import plant
-from tests.docs.pages import PAGES, ROOT, commands, spans
+from tests.docs.pages import PAGES, PROGRAMS, ROOT, blocks, commands, spans
 from vision_lora.__main__ import VERBS
 from vision_lora.__main__ import main as vision_lora
 from vision_lora.options.command_line import parse
@@ -169,6 +169,15 @@ def test_what_is_run_elsewhere_is_run_there(rule: Elsewhere) -> None:
     file, _, name = rule.covered.partition("::")
     tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_code_is_marked_as_what_it_is() -> None:
+    """So that none escapes: a block of commands is `bash`, and what has no language is no command."""
+    fences = [(page, block) for page in PAGES for block in blocks(page)]
+    assert {block.language for _, block in fences} <= {"", "bash", "python", "yaml", "text"}
+    assert [
+        block.text for _, block in fences if block.language in ("", "text") and block.text.startswith(PROGRAMS)
+    ] == []
 
 
 # Options of other programs that the pages name.

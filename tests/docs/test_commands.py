@@ -74,7 +74,17 @@ ELSEWHERE = (
         "needs an interruption",
         "test_main_job.py::test_a_resumed_run_ends_with_the_same_adapter",
     ),
-    Elsewhere(r".*(\.| )demo", "draws for half a minute", "test_main_job.py::test_missing_demo_data_is_drawn"),
+    Elsewhere(r".*[. ]demo", "draws for half a minute", "test_main_job.py::test_missing_demo_data_is_drawn"),
+    Elsewhere(
+        r".*[. ]demo --test .*",
+        "draws for a minute",
+        "rendering/test_demo_verb.py::test_more_test_pictures_leave_the_others_as_they_are",
+    ),
+    Elsewhere(
+        r".*benchmarks\.shifts .*",
+        "writes a copy of a dataset",
+        "benchmarks/test_shifts.py::test_boxes_classes_and_splits_are_those_of_the_source",
+    ),
     Elsewhere(
         r".*--(data DATA|model MODEL) .*",
         "stands for a table's runs",

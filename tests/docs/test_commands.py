@@ -203,6 +203,7 @@ FOREIGN = {
     "--rm",
     "--cov",
     "--into",
+    "--kind",
 }
 
 

@@ -23,7 +23,6 @@ PROGRAMS = (
     "pytest",
     "mkdocs",
     "jupyter",
-    "register-python-argcomplete",
 )
 
 
@@ -56,13 +55,15 @@ def commands(page: Path) -> Iterator[tuple[str, ...]]:
     """Each command of a page as its words: every line of its bash blocks, and what looks like one in its text."""
     for block in blocks(page, "bash"):
         for line in block.text.replace("\\\n", " ").splitlines():
-            yield from _split(line)
+            yield from split(line)
     for span in spans(page):
         if " " in span and span.split()[0] in PROGRAMS:
-            yield from _split(span)
+            yield from split(span)
 
 
-def _split(line: str) -> Iterator[tuple[str, ...]]:
+def split(line: str) -> Iterator[tuple[str, ...]]:
+    """The commands of one line, each as its words."""
+    line = re.sub(r'^eval "\$\((.*)\)"$', r"\1", line)  # what a shell evaluates is a command's output
     lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
     lexer.whitespace_split = True
     words: list[str] = []

@@ -40,6 +40,9 @@ def build(root: Path) -> Path:
     for index in range(2):
         _write(root / "pictures" / f"{index}.png", drawn(index))
         _write(root / "photographs" / f"{index}.png", drawn(index))
+    for line in ("line1", "line2"):
+        _write(root / line / "1.png", drawn(0))
+    (root / "recipe.yaml").write_text("data: defects.yaml\nepochs: 40\n")
     load_base("starter").save_checkpoint(root / "yolo11n.pt")
     first = adapter(root / "line3.safetensors")
     for name in ("line1.safetensors", "line2.safetensors", "runs/train/adapter.safetensors"):

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.docs import plant
-from tests.docs.pages import PAGES, PROGRAMS, ROOT, blocks, commands, spans
+from tests.docs.pages import PAGES, PROGRAMS, ROOT, blocks, commands, spans, split
 from vision_lora.__main__ import VERBS
 from vision_lora.__main__ import main as vision_lora
 from vision_lora.options.command_line import parse
 
 CI = ".ci/run"
+PRINTING = {"--help", "--version", "--print-config"}  # do nothing but that
 
 
 class Elsewhere(NamedTuple):
@@ -131,21 +132,31 @@ def folder(built: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("words", [w for w in given() if not elsewhere(w)], ids=" ".join)
-def test_a_command_does_what_it_should(words: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_does_what_it_should(
+    words: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(ROOT))  # for processes that a verb starts
+    if ">" in words:  # what is printed goes into a file
+        words = words[: words.index(">")]
     found = verb_of(words)
-    if found is None:
+    if found is None or PRINTING & set(words):
         assert words[0] == "vision-lora", f"no rule covers {' '.join(words)!r}: see ELSEWHERE"
         assert ended(lambda: vision_lora(words[1:])) == 0
+        assert capsys.readouterr().out
         return
     verb, options = found
-    if "--help" in options:
-        assert ended(lambda: vision_lora([verb, *options])) == 0
-        return
     parse(configs()[verb], verb, options)
     code = importlib.import_module(f"vision_lora.{verb}").main([*options, *plant.SMALLER[verb].split()])
     assert code in ((0, 1) if verb == "check" else (0,))  # 1: it found what would spoil training
+
+
+@pytest.mark.parametrize("session", [b.text for p in PAGES for b in blocks(p, "text") if b.text.startswith("$ ")])
+def test_a_command_says_what_the_page_says(session: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    typed, _, told = session.partition("\n")
+    (words,) = split(typed.removeprefix("$ "))
+    assert ended(lambda: vision_lora(words[1:])) == 2
+    assert capsys.readouterr().err == told
 
 
 def ended(run: Any) -> int:
@@ -216,5 +227,9 @@ def _options() -> Iterator[tuple[str, str]]:
 
 def test_options_that_pages_name_exist() -> None:
     fields = {name for config in configs().values() for name in config.__dataclass_fields__}
-    known = {f"--{name.replace('_', '-')}" for name in fields} | {"--config", "--help", "--version"} | FOREIGN
+    known = (
+        {f"--{name.replace('_', '-')}" for name in fields}
+        | {"--config", "--help", "--version", "--print-config", "--completion"}
+        | FOREIGN
+    )
     assert sorted({f"{page}: {option}" for page, option in _options() if option not in known}) == []

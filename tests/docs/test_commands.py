@@ -70,6 +70,7 @@ ELSEWHERE = (
         r".*benchmark --model yolo11n.pt.*", "minutes", "test_benchmark.py::test_every_row_has_what_scripts_read"
     ),
     Elsewhere(r".*benchmarks\.loader .*", "minutes", "benchmarks/test_loader.py::test_rows_of_loaders_and_step"),
+    Elsewhere(r".*train .*--log .*", "other programs", "training/trackers/test_trackers.py::test_mlflow"),
     Elsewhere(
         r".*train --resume .*",
         "needs an interruption",
@@ -173,6 +174,14 @@ def test_options_of_commands_that_are_not_run_are_read(words: tuple[str, ...], m
     parse(configs()[verb], verb, options)
 
 
+def test_extras_that_pages_install_are_there() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = {extra for words in given() if words[0] == "pip" for extra in re.findall(r"\[(\w+)\]", words[2])}
+    assert "camera" in extras
+    for extra in extras:
+        assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
+
+
 def test_make_s_targets_and_modules_are_there() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for words in given():
@@ -214,6 +223,7 @@ FOREIGN = {
     "--rm",
     "--cov",
     "--into",
+    "--logdir",
     "--kind",
 }
 

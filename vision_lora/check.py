@@ -17,7 +17,7 @@ from vision_lora.datasets.checking.fix import write_fixed
 from vision_lora.datasets.checking.preview import preview_sheet, write_preview
 from vision_lora.datasets.checking.report import summary, write_html, write_json
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import CheckConfig
+from vision_lora.options.tools import CheckConfig
 from vision_lora.system.outputs import check_file, check_new_folder
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import EvaluateConfig
+from vision_lora.options.detect import EvaluateConfig
 
 
 def run(config: EvaluateConfig, console: Console) -> None:

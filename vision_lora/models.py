@@ -10,7 +10,7 @@ from rich.console import Console
 
 from vision_lora.detectors.new_adapter import plan_adapter
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import ModelsConfig
+from vision_lora.options.tools import ModelsConfig
 
 if TYPE_CHECKING:
     from vision_lora.adapters.plan import Plan

@@ -64,12 +64,12 @@ def test_the_same_detections_as_the_verb(
     results = detector.predict(source, **given)
     words = ["--source", source, "--out", tmp_path / "out", "--model", "starter", "--device", "cpu"]
     words += ["--threads", 1, "--json", tmp_path / "found.json"] + (["--adapter", line3] if with_adapter else [])
-    given.setdefault("mode", "defects" if with_adapter else "general")
     words += [word for name, value in given.items() for word in (f"--{name}", value)]
     assert predict_verb([str(word) for word in words]) == 0
     assert results.to_coco() == json.loads((tmp_path / "found.json").read_text())
     both = {"general", "defects"} if with_adapter else {"general"}
-    expected = both if given["mode"] == "both" else {given["mode"]}
+    mode = given.get("mode", "defects" if with_adapter else "general")
+    expected = both if mode == "both" else {mode}
     assert {row["source"] for row in results.to_rows()} == expected
 
 

@@ -52,6 +52,16 @@ def test_a_threshold_of_a_class_that_nobody_knows_is_told(video: Path, caplog: p
     assert "threshold of 'Square' (did you mean 'square'?): neither the base nor the adapter" in caplog.text
 
 
+@pytest.mark.parametrize(("mode", "told"), [({}, True), ({"mode": "both"}, False), ({"mode": "general"}, False)])
+def test_a_threshold_of_a_class_that_is_not_looked_for_is_told(
+    video: Path, adapters: Path, caplog: pytest.LogCaptureFixture, mode: dict[str, str], told: bool
+) -> None:
+    line = {"url": str(video), "adapter": str(adapters / "line1.safetensors"), **mode}
+    with running(source=[{**line, "thresholds": {"square": 0.5, "dent": 0.9}}]) as at_work:
+        assert at_work.end() == 0
+    assert ("threshold of square: only the base has such a class; mode both looks for it" in caplog.text) == told
+
+
 def test_every_picture_of_a_file_is_detected_in_order_and_it_ends_by_itself(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +148,7 @@ def test_an_adapter_is_switched_without_losing_a_picture(adapters: Path, monkeyp
         running(
             source=[{"url": camera.url, "name": "line", "adapter": str(adapters / "line1.safetensors")}],
             adapters=str(adapters),
+            mode="both",
         ) as at_work,
     ):
         wait_until(lambda: len(results) > 2)  # what FFmpeg looked at while connecting comes in one burst
@@ -198,7 +209,7 @@ def test_what_cannot_be_chosen_changes_nothing(adapters: Path) -> None:
             assert at_work.service.detecting.choices["line"] == before
         (adapters / "broken.safetensors").unlink()
         at_work.wait_for_picture("line")
-        assert at_work.service.change("line", adapter=None).mode == "both"
+        assert at_work.service.change("line", adapter=None).mode == "general"
         assert at_work.service.change("line", thresholds={"square": 0.9}).threshold("square") == 0.9
 
 
@@ -438,6 +449,21 @@ def test_thresholds_are_for_known_classes_and_outlive_a_switch(at_work: Running)
     assert at_work.service.change("line", adapter="line1", thresholds={}).thresholds == {}
 
 
+@pytest.mark.parametrize(
+    ("chosen", "without", "with_again"),
+    [("defects", "general", "defects"), ("both", "both", "both"), ("general", "general", "defects")],
+)
+def test_the_mode_that_nobody_chose_follows_the_adapter(
+    at_work: Running, chosen: str, without: str, with_again: str
+) -> None:
+    change = at_work.service.change
+    change("line", adapter="line1", mode=chosen)
+    assert change("line", adapter="line2").mode == chosen
+    assert change("line", adapter=None).mode == without
+    assert change("line", adapter="line1").mode == with_again
+    change("line", adapter="line1", mode="defects")
+
+
 def test_a_change_that_the_detector_has_no_time_for_is_not_made_later(
     at_work: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,7 +475,7 @@ def test_a_change_that_the_detector_has_no_time_for_is_not_made_later(
         at_work.service.change("line", confidence=0.9)
     go.set()
     at_work.wait_for_picture("line")
-    assert at_work.service.detecting.choices["line"].confidence == 0.25
+    assert at_work.service.detecting.choices["line"].confidence is None
 
 
 def test_an_adapter_that_the_device_has_no_room_for_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vision_lora.adapters.plan import Plan, make_delta
-from vision_lora.adapters.weights.deltas import Delta, NewRows
+from vision_lora.adapters.weights.deltas import Delta, NewRows, ScaleShift
+from vision_lora.adapters.weights.live import FoldedNorm, LiveNorm
 from vision_lora.errors import AdapterError, ClassClashError
 from vision_lora.text.names import strange, unfit
 
@@ -33,6 +35,8 @@ class Card:
         metrics: results of the run.
         created: ISO date and time, UTC.
         version: vision_lora's version.
+        thresholds: lowest score of a class that counts, by name; of a class that is not named the usual one.
+        rule: how these were chosen, such as `f1 on val`.
 
     Raises:
         AdapterError: a value that no adapter file has.
@@ -48,9 +52,11 @@ class Card:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     version: str = ""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    rule: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("family", "base", "fingerprint", "created", "version"):
+        for name in ("family", "base", "fingerprint", "created", "version", "rule"):
             value = getattr(self, name)
             if not isinstance(value, str) or (not value and name in ("family", "base")):
                 raise AdapterError(f"{name} has to be text, not {value!r:.60}")
@@ -70,6 +76,7 @@ class Card:
             raise AdapterError(f"imgsz {self.imgsz!r:.60}: expected 32 to 8192 in steps of 32")
         if not isinstance(self.metrics, Mapping):
             raise AdapterError("metrics have to be a table")
+        _check_thresholds(self.thresholds, self.names)
 
 
 class Adapter(nn.Module):
@@ -120,9 +127,66 @@ class Adapter(nn.Module):
                 counts["new class rows" if isinstance(delta, NewRows) else part] += parameter.numel()
         return counts
 
+    def thaw(self, norms: Mapping[str, FoldedNorm]) -> int:
+        """Make the BatchNorm of adapted layers live in training, see `vision_lora.adapters.weights.live`.
+
+        Args:
+            norms: those that were folded into the base, by layer.
+
+        Returns:
+            How many there are.
+        """
+        live = {site: delta for site, delta in self.deltas.items() if site in norms and isinstance(delta, ScaleShift)}
+        for site, delta in live.items():
+            delta.thaw(norms[site])
+        return len(live)
+
+    @property
+    def live(self) -> bool:
+        """Whether some layer's BatchNorm is live in training."""
+        return any(isinstance(layer, LiveNorm) for layer in self.modules())
+
+    def folded(self) -> Adapter:
+        """The adapter with its live BatchNorm folded; itself where it has none."""
+        if not self.live:
+            return self
+        deltas = copy.deepcopy(self.deltas)
+        for delta in deltas.values():
+            if isinstance(delta, ScaleShift):
+                delta.fold()
+        return Adapter(deltas, self.card)
+
+    @torch.no_grad()
+    def rounded(self) -> Adapter:
+        """A copy whose numbers are those that fp16 has; one beyond its range is infinite."""
+        deltas = copy.deepcopy(self.deltas)
+        for delta in deltas.values():
+            for tensor in delta.state_dict().values():
+                tensor.copy_(tensor.half())
+        return Adapter(deltas, self.card)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no number of it is infinite or none."""
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self.state_dict().values())
+
+    def with_thresholds(self, thresholds: Mapping[str, float], rule: str) -> Adapter:
+        """The same adapter (its tensors are shared) with thresholds on the card."""
+        return Adapter(self.deltas, replace(self.card, thresholds=dict(thresholds), rule=rule))
+
     def with_metrics(self, metrics: Mapping[str, Any], created: str, version: str) -> Adapter:
         """The same adapter (its tensors are shared) with the results of its run on the card."""
         return Adapter(self.deltas, replace(self.card, metrics=dict(metrics), created=created, version=version))
+
+
+def _check_thresholds(thresholds: Mapping[str, float], names: tuple[str, ...]) -> None:
+    if not isinstance(thresholds, Mapping):
+        raise AdapterError("thresholds have to be a table")
+    for name, value in thresholds.items():
+        if name not in names or type(value) not in (int, float) or not 0 < value <= 1:
+            raise AdapterError(
+                f"threshold {name!r:.60}: {value!r:.60}; expected a number above 0, at most 1, of a class"
+            )
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vision_lora.pictures.detections import Detections
+from vision_lora.pictures.detections import CONFIDENCE, Detections
 
 
 class Readout(NamedTuple):
@@ -20,12 +21,19 @@ class Readout(NamedTuple):
         iou: overlap above which the weaker of two boxes of a class goes (no effect on NMS-free detectors).
         limit: most detections of one picture and pass.
         multi_label: whether a box may carry several classes, as mAP is measured.
+        thresholds: lowest score that counts for single classes of the adapter, by name.
     """
 
-    confidence: float = 0.25
+    confidence: float = CONFIDENCE
     iou: float = 0.7
     limit: int = 300
     multi_label: bool = False
+    thresholds: Mapping[str, float] = MappingProxyType({})
+
+    @property
+    def lowest(self) -> Readout:
+        """The same down to the lowest score that counts for any class."""
+        return self._replace(confidence=min(self.confidence, *self.thresholds.values(), 1.0))
 
 
 MEASURE = Readout(confidence=0.001, multi_label=True)

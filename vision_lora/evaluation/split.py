@@ -9,8 +9,8 @@ from vision_lora.detectors.base import Detector
 from vision_lora.errors import DataError
 from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.measure import measure, measure_tiled
-from vision_lora.options.verbs import EvaluateConfig
-from vision_lora.pictures.detections import Mode
+from vision_lora.options.detect import EvaluateConfig
+from vision_lora.pictures.detections import default_mode
 from vision_lora.text.names import pick
 
 
@@ -36,7 +36,7 @@ def measure_split(detector: Detector, dataset: Dataset, samples: list[Sample], c
         DataError: the detector knows none of the dataset's classes in this mode.
     """
     imgsz, names = config.imgsz or detector.imgsz, dataset.names
-    mode: Mode = config.mode or ("defects" if detector.adapter else "general")
+    mode = config.mode or default_mode(detector.adapter)
     if config.tile:
         result, _ = measure_tiled(
             detector,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,6 +11,17 @@ from numpy.typing import NDArray
 
 Source = Literal["general", "defects"]  # whose classes a detection is of: the base's own, or an adapter's
 Mode = Literal["general", "defects", "both"]  # which of them are asked for
+
+CONFIDENCE = 0.25  # lowest score that counts where nobody has chosen another
+
+
+def default_mode(adapter: object) -> Mode:
+    """What is asked for where nobody says it: an adapter's classes, without an adapter the base's own.
+
+    Args:
+        adapter: any sign of it, its file or its name; None without one.
+    """
+    return "general" if adapter is None else "defects"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +66,23 @@ class Detections:
     def of(self, source: Source) -> Detections:
         """Only the detections of one vocabulary."""
         kept = (self.classes < self.general) == (source == "general")
+        return replace(self, boxes=self.boxes[kept], scores=self.scores[kept], classes=self.classes[kept])
+
+    def above(self, confidence: float, thresholds: Mapping[str, float]) -> Detections:
+        """Only what counts.
+
+        Args:
+            confidence: lowest score that counts.
+            thresholds: the same for single classes of the adapter, by name.
+
+        Examples:
+            >>> found = Detections(np.zeros((2, 4), "f4"), np.array([0.6, 0.4]), np.array([0, 1]), ("pit", "dent"), 0)
+            >>> found.above(0.5, {"dent": 0.3}).scores.tolist()
+            [0.6, 0.4]
+        """
+        learned = self.names[self.general :]
+        by_class = [confidence] * self.general + [thresholds.get(name, confidence) for name in learned]
+        kept = self.scores >= np.array(by_class)[self.classes]
         return replace(self, boxes=self.boxes[kept], scores=self.scores[kept], classes=self.classes[kept])
 
     def from_letterbox(self, scale: float, pad: tuple[float, float], size: tuple[int, int]) -> Detections:

@@ -13,7 +13,7 @@ LONGEST = 65_536  # bytes of a request's body: a threshold for each of a thousan
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "adapter": ((str, type(None)), "the name of an adapter, or null"),
     "mode": ((str,), "general, defects or both"),
-    "confidence": ((int, float), "a number above 0, at most 1"),
+    "confidence": ((int, float, type(None)), "a number above 0, at most 1, or null for the adapter's own thresholds"),
     "thresholds": ((dict,), "a number for each class"),
 }
 

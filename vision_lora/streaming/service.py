@@ -17,7 +17,8 @@ import numpy as np
 
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
-from vision_lora.pictures.detections import Detections
+from vision_lora.options.camera import CameraConfig
+from vision_lora.pictures.detections import Detections, default_mode
 from vision_lora.streaming.alarms.rules import Alarm
 from vision_lora.streaming.alarms.watch import Watch
 from vision_lora.streaming.choices.attached import SPARE, Attached
@@ -25,7 +26,6 @@ from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.choices.registry import AdapterRegistry
 from vision_lora.streaming.choices.state import StateFile
 from vision_lora.streaming.incoming import shown
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import DetectedFrame, Detecting, Judging
 from vision_lora.streaming.records.crops import Crops
 from vision_lora.streaming.records.disk import BoundedFolder
@@ -168,11 +168,13 @@ class Service:
             raise ConfigError(f"no source {shown(name)} here (there are: {', '.join(self.sources)})")
         with self._changing:
             before = self.detecting.choices[name]
-            if changes.get("adapter", "") is None and before.mode == "defects":
-                changes.setdefault("mode", "both")
+            if "adapter" in changes and before.mode == default_mode(before.adapter):  # as nobody chose another
+                changes.setdefault("mode", default_mode(changes["adapter"]))
             choice = replace(before, **changes)
             loaded = None if choice.adapter is None else self.attached.load(choice.adapter)
-            learned = loaded[1].card.names if loaded and loaded[1] else self.attached.classes(choice.adapter)
+            card = loaded[1].card if loaded and loaded[1] else self.attached.card(choice.adapter)
+            learned = () if card is None else card.names
+            choice = replace(choice, own={} if card is None else card.thresholds)
             known = {*self.attached.detector.names, *learned, *before.thresholds, *self.sources[name].choice.thresholds}
             if strange := [kind for kind in choice.thresholds if kind not in known]:
                 raise ConfigError(f"threshold of {shown(strange[0])}: neither the base nor the adapter has this class")
@@ -211,7 +213,7 @@ class Service:
         recalled = self._state.recall(source.name, source.choice)
         if recalled != source.choice and recalled.adapter is not None:
             if (error := self._unusable(recalled.adapter)) is None:
-                return recalled
+                return self._with_own(recalled)
             log.warning("%s: what was chosen on the page cannot be used any more: %s", source.name, error)
             return self._with_adapter(source.choice)
         return self._with_adapter(recalled)
@@ -233,10 +235,19 @@ class Service:
     def _with_adapter(self, choice: Choice) -> Choice:
         if choice.adapter is not None:
             self.attached.put_on(choice.adapter, *self.attached.load(choice.adapter))
-        known = (*self.attached.detector.names, *self.attached.classes(choice.adapter))
+        general, learned = self.attached.detector.names, self.attached.classes(choice.adapter)
+        known = (*general, *learned)
         if unknown := [name for name in choice.thresholds if name not in known]:
             log.warning("threshold of %s: neither the base nor the adapter has such a class", told(unknown, known))
-        return choice
+        idle = [name for name in choice.thresholds if name in general and name not in learned]
+        if idle and choice.mode == "defects":
+            log.warning("threshold of %s: only the base has such a class; mode both looks for it", ", ".join(idle))
+        return self._with_own(choice)
+
+    def _with_own(self, choice: Choice) -> Choice:
+        """A choice with the thresholds on its attached adapter's card."""
+        card = self.attached.card(choice.adapter)
+        return choice if card is None else replace(choice, own=card.thresholds)
 
     def _warm_up(self) -> None:
         """Let every adapter detect once before the first picture waits for it."""
@@ -253,7 +264,8 @@ class Service:
         for alarm in alarms:
             self._alarm(result, alarm)
         self.stats[frame.source].detected(time.monotonic() - frame.captured)
-        counts = np.array([found.scores[i] >= choice.threshold(found.name(i)) for i in range(len(found))], bool)
+        limits = [choice.threshold(found.name(i), general=found.source(i) == "general") for i in range(len(found))]
+        counts = found.scores >= np.array(limits)
         shown = replace(found, boxes=found.boxes[counts], scores=found.scores[counts], classes=found.classes[counts])
         self.view.show(
             frame.source, PageFrame(frame.number, result.picture, _for_page(shown, tracks[counts], frame.size))

@@ -12,11 +12,11 @@ from lightning_fabric import Fabric
 
 from vision_lora import __version__
 from vision_lora.datasets.batches.augment import Recipe, load_recipe
-from vision_lora.datasets.batches.loader import Batches, TrainLoader, eval_loader, train_loader
+from vision_lora.datasets.batches.loader import Batches, Loading, TrainLoader, eval_loader, train_loader
 from vision_lora.datasets.open import open_pictures
 from vision_lora.datasets.sample import own_size
 from vision_lora.options.placement import placement_for
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.rendering.write import ensure_demo
 from vision_lora.system.cores import loader_processes
 from vision_lora.training.budget import choose_layers
@@ -121,30 +121,29 @@ def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
     config, opened = data.config, data.opened
     names = opened.dataset.names
     lightning_fabric.seed_everything(config.seed, verbose=False)
-    shard = (fabric.global_rank, config.devices)
-    workers = loader_processes(config.workers, fabric.device, config.devices)
+    loading = Loading(
+        workers=loader_processes(config.workers, fabric.device, config.devices),
+        pin_memory=fabric.device.type == "cuda",
+        shard=(fabric.global_rank, config.devices),
+    )
     batches = train_loader(
         opened.train,
         config.imgsz,
         config.batch,
         recipe=data.recipe,
         seed=config.seed,
-        workers=workers,
+        loading=loading,
         strict=config.strict,
         balanced=config.balanced,
         min_draws=config.draws,
-        pin_memory=fabric.device.type == "cuda",
-        shard=shard,
     )
     if layers is None and config.budget is not None:
         layers = sorted(choose_layers(config, names, batches.whole(), fabric.device))
     learner = make_learner(config, names, layers)
     replay = None
     if learner.adapter is not None and (config.joint or config.quiet):
-        pin = fabric.device.type == "cuda"
-        replay = replay_loader(
-            config, learner.detector.side, len(batches), shard, workers=workers, pin=pin, spare=batches.in_flight
-        )
+        beside = replace(loading, spare=batches.in_flight)
+        replay = replay_loader(config, learner.detector.side, len(batches), beside)
     return Job(
         config,
         opened,

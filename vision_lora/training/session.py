@@ -6,10 +6,10 @@ import csv
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -17,56 +17,37 @@ from torch import distributed as dist
 
 from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.file import load_adapter, save_adapter
-from vision_lora.adapters.plan import Plan
-from vision_lora.datasets.sample import Dataset
-from vision_lora.detectors.base import Detector
-from vision_lora.detectors.load import load_base
+from vision_lora.adapters.file import save_adapter
+from vision_lora.datasets.lists import write_list
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
-from vision_lora.system.outputs import write_json
+from vision_lora.system.outputs import write_json, write_text
+from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
 from vision_lora.training.job import Job, open_data, prepare
-from vision_lora.training.loop.fit import History, Listener, Silent, fit
+from vision_lora.training.loop.fit import History, fit
 from vision_lora.training.loop.graphs import obstacle
-from vision_lora.training.methods import Learner
+from vision_lora.training.loop.listener import Listener, Listeners
+from vision_lora.training.outcome import outcome
 from vision_lora.training.pictures import save_curves, save_prediction_grid
 from vision_lora.training.runs.failures import in_words
 from vision_lora.training.runs.folder import RunFolder, resume_command
 from vision_lora.training.runs.processes import GRACE, Helpers, Together
 from vision_lora.training.runs.state import STATE, State
+from vision_lora.training.runs.summary import Summary
 from vision_lora.training.start import start_quietly
+from vision_lora.training.trackers.aside import open_trackers
 
 
-class Audience(Listener, Protocol):
-    """Who follows a whole session."""
-
-    def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
-        """Before the first step: the plan (None in full fine-tuning), what trains by part, and the size of the base."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What `summary.json` holds, and where the results lie.
-
-    Attributes:
-        out: the run's folder.
-        result: the adapter, or the trained checkpoint.
-        model: the base, as the options of the run call it.
-        values: of `summary.json`.
-    """
-
-    out: Path
-    result: Path
-    model: str
-    values: dict[str, Any]
-
-
-def train(config: TrainConfig, audience: Audience) -> Summary:
+def train(config: TrainConfig, listener: Listener) -> Summary:
     """Run a whole training session.
+
+    Args:
+        config: its options.
+        listener: is told how it goes; so are the trackers that the options name.
 
     Raises:
         VisionLoraError: any mistake of the user; nothing has been written then.
@@ -74,8 +55,9 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
     """
     helpers = Helpers()
     with RunFolder(config) as folder:
+        everyone = Listeners((listener, *open_trackers(folder.config.log)))
         try:
-            return _train(folder, helpers, audience)
+            return _train(folder, helpers, everyone)
         except KeyboardInterrupt:
             if folder.path is None or not folder.state.exists():
                 raise
@@ -85,6 +67,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
         except RuntimeError as error:
             raise helpers.dead(GRACE) or in_words(error, folder.config, folder.path) or error from error
         finally:
+            everyone.closed()
             helpers.stop()
             if dist.is_initialized():
                 dist.destroy_process_group()
@@ -105,13 +88,14 @@ def help_to_train(config: TrainConfig, out: Path, layers: Sequence[str] | None, 
     job = prepare(data, fabric, layers)
     fabric.launch()
     try:
-        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Silent(), threads)
+        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Listener(), threads)
     except RuntimeError as error:
         raise in_words(error, config, out) or error from error
 
 
-def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
+def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
     config = folder.config
+    listener.opening()
     threads = Threads(config.threads, processes=config.devices)
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
@@ -121,16 +105,21 @@ def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
     state = _state_to_go_on_from(folder, job.identity, refuse=folder.resumed) if state is not None else None
     check_room(folder.path or Path(config.out), learner.learned, sum(learner.counts.values()))
     out = folder.begin(anew=state is None)
-    audience.started(learner.plan, learner.counts, learner.total, data.opened.dataset, out)
+    if learner.plan is not None:
+        write_text(out / PLAN, plan_text(job))
+    if data.opened.held_out:
+        write_list(out / HELD_OUT, data.opened.held_out)
+    listener.started(make_brief(job, fabric, out, _ungraphed(job, fabric), resumed=state is not None))
     if job.replay is not None and learner.adapter is not None and config.quiet and state is None:
         start_quietly(learner.detector, learner.adapter, job.replay.whole(), job.batches.whole())
     helpers.out = out
     helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
     fabric.launch()
     state = state or State(out / STATE, job.identity, job.layers)
-    history = _learn(job, fabric, state, out, audience, threads)
+    history = _learn(job, fabric, state, out, listener, threads)
     summary = _report(job, fabric, history, out)
     state.file.unlink()  # only an interrupted run has something to resume
+    listener.ended(summary)
     return summary
 
 
@@ -178,13 +167,17 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
     device = fabric.device
     config, learner, opened, names = job.config, job.learner, job.opened, job.names
     best = out / _file_name("best", config.method)
-    trained = _reopened(learner, best, device)
-    result, found = measure(trained, job.val_batches, opened.val, names, mode=learner.mode)
-    if trained.adapter is not None:
-        metrics = {"split": "val", "map50_95": result.map50_95, "map50": result.map50, "epochs": len(history.rows)}
-        save_adapter(_stamped(trained.adapter, metrics), best)
+    given = outcome(job, best, history.rows[history.best_epoch - 1], device)
+    if given.adapter is not None:
+        metrics = {
+            "split": "val",
+            "map50_95": given.result.map50_95,
+            "map50": given.result.map50,
+            "epochs": len(history.rows),
+        }
+        save_adapter(_stamped(given.adapter, metrics), best, dtype=given.dtype)
     values = {
-        **result.to_json(),
+        **given.result.to_json(),
         "split": "val",
         "method": config.method,
         "epochs": len(history.rows),
@@ -213,7 +206,7 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
     write_json(out / "summary.json", values)
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
-    save_prediction_grid(out / "predictions.png", opened.val, found, names)
+    save_prediction_grid(out / "predictions.png", opened.val, given.found, names)
     return Summary(out, best, config.model, values)
 
 
@@ -233,18 +226,6 @@ def _state_to_go_on_from(folder: RunFolder, identity: Mapping[str, str], *, refu
         if refuse:
             raise
         return None
-
-
-def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
-    """The detector with what was written to a file in place of what was trained."""
-    if learner.adapter is None:
-        detector = load_base(str(file))
-        detector.to(device)
-        return detector
-    detector = learner.detector
-    detector.adapters.detach()
-    detector.attach(load_adapter(file).to(device))
-    return detector
 
 
 def _file_name(name: str, method: str) -> str:

@@ -10,12 +10,12 @@ import pytest
 
 from tests.training import tiny
 from vision_lora.errors import ConfigError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.runs.folder import RunFolder
 
 HOLD = """
 import sys
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.runs.folder import RunFolder
 with RunFolder(TrainConfig(data="d", out=sys.argv[1], exist_ok=True)) as folder:
     folder.begin(anew=True)

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from vision_lora.comparison.methods import parse_methods
 from vision_lora.comparison.report.result import Result, Row
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 
 # Okabe & Ito 2008: told apart with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B5B95", "#000000")

@@ -10,28 +10,21 @@ from pathlib import Path
 
 import torch
 
-from vision_lora.adapters.plan import Plan
 from vision_lora.benchmarks.probe import noise_batch, saved_mib
 from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
-from vision_lora.datasets.sample import Dataset
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.devices import has_bf16, pick_device
+from vision_lora.training.loop.listener import Listener
 from vision_lora.training.methods import Learner, make_learner
 from vision_lora.training.session import train
 
 
-class Timed:
+class Timed(Listener):
     """Follows a training with a clock, and says nothing."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-
-    def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
-        """Nothing."""
-
-    def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
-        """Nothing."""
 
     def validated(self, row: Mapping[str, float], *, best: bool) -> None:  # noqa: ARG002 - the time is enough
         """Keep the time: the epoch is on disk."""

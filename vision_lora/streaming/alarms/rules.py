@@ -78,11 +78,12 @@ class Rules:
         alarms = []
         for row in np.flatnonzero(tracks >= 0).tolist():
             name, zone = found.name(row), self._zone(found.boxes[row], size)
-            if zone is None or not self._choice.alarms(name, general=found.source(row) == "general"):
+            general = found.source(row) == "general"
+            if zone is None or not self._choice.alarms(name, general=general):
                 continue
             thing = self._things.setdefault(int(tracks[row]), _Thing(clock, self._before))
             thing.seen_at = clock
-            if found.scores[row] < self._choice.threshold(name):
+            if found.scores[row] < self._choice.threshold(name, general=general):
                 continue
             thing.frames += 1
             thing.votes[name] = thing.votes.get(name, 0.0) + float(found.scores[row])

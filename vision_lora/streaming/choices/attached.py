@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from vision_lora.adapters.adapter import Adapter
+from vision_lora.adapters.adapter import Adapter, Card
 from vision_lora.adapters.file import load_adapter
 from vision_lora.adapters.weights.tensors import brief
 from vision_lora.detectors.base import Detector
@@ -83,7 +83,12 @@ class Attached:
         """Side of the square pictures that an adapter, or with None the base, was trained on, pixels."""
         return self.detector.side if name is None else self.detector.adapters.adapters[self._keys[name]].card.imgsz
 
+    def card(self, name: str | None) -> Card | None:
+        """What an attached adapter says of itself."""
+        adapter = None if name is None else self.detector.adapters.adapters.get(self._keys.get(name, ""))
+        return None if adapter is None else adapter.card
+
     def classes(self, name: str | None) -> tuple[str, ...]:
         """The classes that an attached adapter learned."""
-        adapter = None if name is None else self.detector.adapters.adapters.get(self._keys.get(name, ""))
-        return () if adapter is None else adapter.card.names
+        card = self.card(name)
+        return () if card is None else card.names

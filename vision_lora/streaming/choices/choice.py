@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vision_lora.errors import ConfigError
-from vision_lora.pictures.detections import Mode
+from vision_lora.pictures.detections import CONFIDENCE, Mode
 from vision_lora.streaming.incoming import shown
 
 # ByteTrack follows a known object also where its score falls below the threshold, down to this share of it.
@@ -21,14 +21,17 @@ class Choice:
     Args:
         adapter: name of the adapter; None for the base alone.
         mode: which classes are looked for.
-        confidence: lowest score that counts, 0 to 1.
+        confidence: lowest score that counts, 0 to 1; None for the adapter's own thresholds, and 0.25 for all other
+            classes.
         thresholds: the same for single classes, by name.
+        own: what the adapter's card says of its classes, by name.
     """
 
     adapter: str | None
     mode: Mode
-    confidence: float
+    confidence: float | None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    own: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.mode not in ("general", "defects", "both"):
@@ -41,18 +44,22 @@ class Choice:
             if not isinstance(name, str):
                 raise ConfigError(f"threshold of {shown(name)}: expected the class's name as text, in quotes")
         thresholds = [(f"threshold of {shown(name)}", value) for name, value in self.thresholds.items()]
-        for what, value in [("confidence", self.confidence), *thresholds]:
+        confidence = [] if self.confidence is None else [("confidence", self.confidence)]
+        for what, value in [*confidence, *thresholds]:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
                 raise ConfigError(f"{what}: {shown(value)}; expected a number above 0, at most 1")
 
-    def threshold(self, name: str) -> float:
-        """Lowest score of a class that counts."""
-        return self.thresholds.get(name, self.confidence)
+    def threshold(self, name: str, *, general: bool) -> float:
+        """Lowest score of a class that counts; what the adapter's card says is of its own classes."""
+        others = {} if general or self.confidence is not None else self.own
+        usual = CONFIDENCE if self.confidence is None else self.confidence
+        return self.thresholds.get(name, others.get(name, usual))
 
     @property
     def lowest(self) -> float:
         """Lowest score of any class that counts."""
-        return min([self.confidence, *self.thresholds.values()])
+        usual = [CONFIDENCE, *self.own.values()] if self.confidence is None else [self.confidence]
+        return min([*usual, *self.thresholds.values()])
 
     @property
     def floor(self) -> float:

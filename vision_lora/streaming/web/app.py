@@ -151,7 +151,7 @@ def describe(service: Service) -> dict[str, Any]:
                 "name": name,
                 "address": service.sources[name].address.shown,
                 **asdict(reading),
-                "choice": choice.as_dict(),
+                "choice": {**choice.as_dict(), "own": dict(choice.own)},
                 "classes": service.attached.classes(choice.adapter),
                 "zones": service.sources[name].zones,
             }

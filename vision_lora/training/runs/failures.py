@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from vision_lora.errors import TrainingError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.runs.folder import resume_command
 
 

@@ -13,7 +13,8 @@ from torch import distributed as dist
 
 from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.losses.share import several
-from vision_lora.errors import ConfigError, TrainingError
+from vision_lora.errors import ConfigError, OutputError, TrainingError
+from vision_lora.system.outputs import write_torch
 
 STATE = "state.pt"  # its file in the run's folder
 
@@ -52,16 +53,10 @@ class State:
         Raises:
             TrainingError: it cannot be written; the one before is still there.
         """
-        partial = self.file.with_suffix(".partial")
         try:
-            torch.save({"identity": self.identity, "layers": self.layers, **values}, partial)
-            partial.replace(self.file)
-        except (OSError, RuntimeError) as error:  # torch's writer raises the latter where the disk is full
-            partial.unlink(missing_ok=True)
-            raise TrainingError(
-                f"{self.file}: the state cannot be written ({' '.join(str(error).split())[:160]}); make room, then go "
-                "on with --resume"
-            ) from error
+            write_torch(self.file, {"identity": self.identity, "layers": self.layers, **values})
+        except OutputError as error:
+            raise TrainingError(f"{error}; make room, then go on with --resume") from error
 
 
 def _compare(folder: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@
 const VIVID = ["#ff5252", "#ffc107", "#00e676", "#40a0ff", "#e040fb", "#00e5ff", "#ff8000", "#c6ff00", "#ff69b4", "#9575ff"];
 const MUTED = ["#b0bec5", "#bcaaa4", "#9fa8da", "#a5d6a7", "#ce93d8", "#ffe0b2"];
 const NONE = ""; // the choice "no adapter"
+const USUAL = 0.25; // threshold where neither a person nor the adapter names another
 
 const byId = (id) => document.getElementById(id);
 const cameras = new Map(); // source name -> its card
@@ -109,10 +110,11 @@ class Camera {
     this.known = known;
     select.value = choice.adapter ?? NONE;
     this.form.elements.mode.value = choice.mode;
-    this.form.elements.confidence.value = choice.confidence;
-    this.showThreshold(choice.confidence);
+    this.form.elements.confidence.value = choice.confidence ?? USUAL;
+    this.showThreshold(choice.confidence ?? USUAL);
+    if (choice.confidence === null && Object.keys(choice.own).length) this.set(".confidence output", "the adapter's own");
     this.find(".fields").replaceChildren(...classes.map((name) => {
-      const input = make("input", { type: "number", min: 0.05, max: 1, step: 0.05, placeholder: choice.confidence });
+      const input = make("input", { type: "number", min: 0.05, max: 1, step: 0.05, placeholder: choice.confidence ?? choice.own[name]?.toFixed(2) ?? USUAL });
       input.dataset.class = name;
       input.value = choice.thresholds[name] ?? "";
       return make("label", {}, name, input);
@@ -253,7 +255,7 @@ function words(event) {
     case "frozen": return "the picture stands still";
     case "moving": return "the picture moves again";
     case "ended": return `ended after ${event.pictures} pictures`;
-    case "switched": return `watched with ${event.adapter ?? "the base alone"}, ${event.mode}, from ${event.confidence}`;
+    case "switched": return `watched with ${event.adapter ?? "the base alone"}, ${event.mode}, from ${event.confidence ?? "the adapter's own thresholds"}`;
     default: return event.kind;
   }
 }

@@ -70,6 +70,7 @@ ELSEWHERE = (
         r".*benchmark --model yolo11n.pt.*", "minutes", "test_benchmark.py::test_every_row_has_what_scripts_read"
     ),
     Elsewhere(r".*benchmarks\.loader .*", "minutes", "benchmarks/test_loader.py::test_rows_of_loaders_and_step"),
+    Elsewhere(r".*evaluate .*--threshold recall.*", "needs a trained adapter", "THRESHOLD"),
     Elsewhere(r".*train .*--log .*", "other programs", "training/trackers/test_trackers.py::test_mlflow"),
     Elsewhere(
         r".*train --resume .*",

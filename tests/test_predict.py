@@ -75,6 +75,22 @@ def test_results_are_what_pycocotools_loads(tmp_path: Path) -> None:
     assert len(load(found, legend_file(found)).anns) == len(rows)
 
 
+def test_two_folders_with_a_file_of_one_name_stay_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Repeated, several at once and as a pattern alike: copies, names in the JSON and ids are each file's own."""
+    for line in ("line1", "line2"):
+        noise(tmp_path / "in" / line / "1.png")
+    (tmp_path / "in" / "notes.txt").touch()
+    one, two, pattern = tmp_path / "in" / "line1", tmp_path / "in" / "line2" / "1.png", tmp_path / "in" / "*"
+    for number, sources in enumerate(([one, two, one / "1.png"], [one, "--source", two], [pattern])):
+        found, out = tmp_path / f"{number}.json", tmp_path / f"out{number}"
+        words = ["--source", *sources, "--out", out, "--json", found, "--model", "starter", "--imgsz", 64]
+        assert main([str(word) for word in words]) == 0
+        assert ("not read: " in capsys.readouterr().out) == (sources == [pattern])
+        images = json.loads(legend_file(found).read_text())["images"]
+        assert [(image["id"], image["file_name"]) for image in images] == [(1, "line1/1.png"), (2, "line2/1.png")]
+        assert {file.relative_to(out).as_posix() for file in out.rglob("*.png")} == {"line1/1.png", "line2/1.png"}
+
+
 def test_a_coco_file_as_source_gives_its_own_ids(tmp_path: Path) -> None:
     noise(tmp_path / "images" / "a.png")
     truth = tmp_path / "truth.json"

@@ -5,20 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vision_lora.datasets import open_dataset
-from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.checking.check import Report, check_dataset
-from vision_lora.datasets.checking.fix import write_fixed
-from vision_lora.datasets.checking.preview import preview_sheet, write_preview
-from vision_lora.datasets.checking.report import summary, write_html, write_json
 from vision_lora.options.command_line import run_verb
 from vision_lora.options.tools import CheckConfig
-from vision_lora.system.outputs import check_file, check_new_folder
+
+if TYPE_CHECKING:
+    from vision_lora.datasets.checking.check import Report
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -29,6 +26,15 @@ def run(config: CheckConfig, console: Console) -> int:
     Returns:
         0 where nothing would spoil training, 1 where something would.
     """
+    # late: torch takes seconds, --help should not
+    from vision_lora.datasets import open_dataset
+    from vision_lora.datasets.batches.augment import load_recipe
+    from vision_lora.datasets.checking.check import check_dataset
+    from vision_lora.datasets.checking.fix import write_fixed
+    from vision_lora.datasets.checking.preview import preview_sheet, write_preview
+    from vision_lora.datasets.checking.report import summary, write_html, write_json
+    from vision_lora.system.outputs import check_file, check_new_folder
+
     dataset = open_dataset(config.data, strict=config.strict).sure()
     inputs = [Path(config.data), *(sample.path for samples in dataset.splits.values() for sample in samples)]
     for option, endings in (("html", (".html", ".htm")), ("json", (".json",)), ("preview", (".png", ".jpg", ".jpeg"))):
@@ -57,6 +63,8 @@ def run(config: CheckConfig, console: Console) -> int:
 
 
 def _print(report: Report, console: Console) -> None:
+    from vision_lora.datasets.checking.report import summary
+
     rows = summary(report)
     table = Table("class", *(f"{row['split']}: pictures / boxes" for row in rows), title=str(report.dataset.source))
     for index, name in enumerate(report.dataset.names):

@@ -158,6 +158,13 @@ def test_a_list_may_hold_anything(tmp_path: Path, plain: Detector) -> None:
     assert names == {one.name for one in results[:6]} | {"b/v.avi.mp4"}
 
 
+def test_a_pattern_stands_for_what_it_matches(tmp_path: Path, plain: Detector) -> None:
+    folder(tmp_path / "a")
+    assert [one.name for one in plain.predict(tmp_path / "a" / "[0-2].png", imgsz=64)] == ["0.png", "2.png"]
+    given = [str(tmp_path / "a" / "*.png"), drawn(1)]
+    assert [one.name for one in plain.predict(given, imgsz=64)] == ["0.png", "2.png", "picture-1.png"]
+
+
 def test_a_buffer_may_be_used_again(plain: Detector) -> None:
     buffer = drawn(0)
     results = plain.predict(buffer, imgsz=64)

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from vision_lora.__main__ import VERBS, main
-from vision_lora.options.completion import SHELLS, script
-from vision_lora.options.verbs import OPTIONS
+from vision_lora.options.completion import OPTIONS, SHELLS, script
 
 BASH = shutil.which("bash")
 

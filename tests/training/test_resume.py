@@ -72,8 +72,8 @@ def kill_at(number: int, call: Callable[..., object], *, before: bool) -> Callab
 
 # The n-th call of what, and whether before its work. The first state is that before the first step.
 POINTS = {
-    "in the first epoch": (session, "measure", 1, True),
-    "in a validation": (session, "measure", 2, True),
+    "in the first epoch": (session, "measure_map", 1, True),
+    "in a validation": (session, "measure_map", 2, True),
     "between the best weights and the state": (State, "save", 2, True),
     "after the state": (State, "save", 3, False),
     "after the last epoch, before the summary": (session, "_report", 1, True),
@@ -118,11 +118,7 @@ def test_a_run_that_patience_ended_is_over(tmp_path: Path, monkeypatch: pytest.M
     ends = iter([(0.5, 0.5), (0.4, 0.4)])
     with monkeypatch.context() as patch:
         patch.setattr(session, "_report", kill_at(1, session._report, before=True))
-        patch.setattr(
-            session,
-            "measure",
-            lambda *_, **__: (type("Result", (), dict(zip(("map50_95", "map50"), next(ends), strict=True))), []),
-        )
+        patch.setattr(session, "measure_map", lambda *_, **__: next(ends))
         with pytest.raises(Killed):
             tiny.run(config)
     watch = tiny.Watch()

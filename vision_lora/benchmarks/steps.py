@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
-from vision_lora.benchmarks.probe import noise_batch, saved_mib
+from vision_lora.benchmarks.probe import saved_mib
 from vision_lora.datasets.batches.batch import Batch
+from vision_lora.datasets.batches.noise import noise_batch
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
 from vision_lora.detectors.new_adapter import new_adapter
+from vision_lora.options.capacity import Norm
 from vision_lora.options.placement import Placement
 from vision_lora.pictures.detections import Mode
 from vision_lora.system.devices import make_fabric
@@ -143,6 +145,7 @@ def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[Detector, nn
         "full": lambda: full(model),
         "lora": lambda: adapted(model, rank, "lora", 0),
         **{f"lora, {place}": partial(adapted, model, rank, placement=place) for place in NARROWER},
+        "lora, live": lambda: adapted(model, rank, norm="live"),
         "lora-fa": lambda: adapted(model, rank, "lora-fa", 0),
     }
     return {**methods, "peft": lambda: peft_lora(model, rank)} if peft_installed() else methods
@@ -162,12 +165,19 @@ def full(model: str) -> tuple[Detector, nn.Module]:
 
 
 def adapted(
-    model: str, rank: int = 8, variant: str = "lora", seed: int = 0, placement: Placement = "all"
+    model: str,
+    rank: int = 8,
+    variant: str = "lora",
+    seed: int = 0,
+    placement: Placement = "all",
+    norm: Norm = "frozen",
 ) -> tuple[Detector, nn.Module]:
     """A detector with an untrained adapter for `CLASSES` classes, attached, and that adapter."""
     detector = load_base(model)
     torch.manual_seed(seed)
     adapter = new_adapter(detector, _names(), rank=rank, variant=variant, placement=placement)
+    if norm == "live":
+        adapter.thaw(detector.norms)
     detector.attach(adapter)
     return detector, adapter
 

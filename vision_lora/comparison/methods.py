@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.capacity import Norm
 from vision_lora.options.common import Variant
 from vision_lora.options.option import one_of
 from vision_lora.options.placement import Placement
-from vision_lora.options.train import Norm, Start, TrainConfig
+from vision_lora.options.train import Start, TrainConfig
 
 # Each name with the options of `train` that it fixes. The last two are no methods of `train`.
 NAMES: dict[str, dict[str, Any]] = {
@@ -156,6 +157,8 @@ def _value(word: str, key: str, text: str) -> Any:
     if key in _WORDS:
         if text not in _WORDS[key]:
             raise ConfigError(f"--methods {word}: {key}={text}; expected {one_of(_WORDS[key], text)}")
+        return text
+    if (key, text) == ("rank", "auto"):
         return text
     try:
         return int(text) if key == "rank" else float(text)

@@ -11,7 +11,7 @@ from argparse import Action
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
-from itertools import zip_longest
+from types import NoneType
 from typing import Any, Literal, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
@@ -33,8 +33,6 @@ _KINDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "text (in quotes where it looks like a number)",
-    list[str]: "a list of texts",
-    list[str | dict[str, Any]]: "a list of texts or mappings",
 }
 _MODE = "plain"
 
@@ -95,17 +93,14 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     """
     hints = get_type_hints(config)
     parser = _parser(config, verb, hints)
-    repeated = {flag(item.name): item.name for item in options(config) if item.metadata["repeated"]}
-    words = sys.argv[1:] if argv is None else argv
-    others, taken = _take(words, {name: hints[repeated[name]] for name in repeated})
     try:
-        given = parser.parse_args(others)
+        given = parser.parse_args(sys.argv[1:] if argv is None else argv)
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config: {reason(error)}; expected a YAML file in UTF-8") from None
     values = {item.name: getattr(given, item.name) for item in options(config)}
-    for name, several in taken.items():
-        before = values[repeated[name]] or []
-        values[repeated[name]] = [*([before] if isinstance(before, str) else before), *several]
+    for item in options(config):
+        if item.metadata["repeated"]:
+            _demand_several(item.name, values[item.name], hints[item.name])
     return config(**{name: _switch(name, value) if hints[name] is bool else value for name, value in values.items()})
 
 
@@ -130,6 +125,8 @@ def _parser(config: type[Options], verb: str, hints: Mapping[str, Any]) -> _Pars
                 group.add_argument(flag(item.name), action="store_true", **told)
             elif item.metadata["positional"]:
                 group.add_argument(item.name, type=hint, nargs="?", metavar=item.name.upper(), **told)
+            elif item.metadata["repeated"]:
+                group.add_argument(flag(item.name), action=_Several, nargs="+", metavar=metavar(item, hint), **told)
             else:
                 group.add_argument(flag(item.name), type=hint, metavar=metavar(item, hint), **told)
     parser.add_argument("--config", action="config", help="YAML file with any of these options; later ones win")
@@ -140,6 +137,36 @@ def _parser(config: type[Options], verb: str, hints: Mapping[str, Any]) -> _Pars
     general.title = "general"
     parser._action_groups = [*(group for group in parser._action_groups if group is not general), general]
     return parser
+
+
+class _Several(Action):
+    """Adds values to those before, as they stand: each may be any text, or a mapping where the option takes those."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, _: str | None = None) -> None:
+        before, mappings = getattr(namespace, self.dest) or [], _takes_mappings(parser.hints[self.dest])
+        new = [_mapping(self.dest, text) if mappings and text.startswith("{") else text for text in values]
+        setattr(namespace, self.dest, [*([before] if isinstance(before, str) else before), *new])
+
+
+def _takes_mappings(hint: Any) -> bool:
+    return "dict[" in str(hint)
+
+
+def _mapping(name: str, text: str) -> Any:
+    """A mapping as it would stand in a YAML file; the message repeats nothing of it, as it may hold a password."""
+    try:
+        return load_plain(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{flag(name)}: a mapping that cannot be read ({getattr(error, 'problem', None)})") from None
+
+
+def _demand_several(name: str, value: Any, hint: Any) -> None:
+    """Check what a config file gives to an option that takes several values: jsonargparse leaves it as it stands."""
+    also, words = ((str, dict), "texts or mappings") if _takes_mappings(hint) else ((str,), "texts")
+    fits = isinstance(value, (str, NoneType)) or (
+        isinstance(value, list) and all(isinstance(one, also) for one in value)
+    )
+    demand(fits, name, value, f"a text, or a list of {words} (in quotes where one looks like a number)")
 
 
 class _Version(Action):
@@ -180,43 +207,6 @@ class _PlainConsole(Console):
 
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(shown(text), **how)
-
-
-def _take(words: Sequence[str], hints: Mapping[str, Any]) -> tuple[list[str], dict[str, list[Any]]]:
-    """Take the values of options that take several out of the words, as they stand there: each may be any text.
-
-    Args:
-        words: the command line.
-        hints: by such an option what it takes.
-
-    Returns:
-        The other words, and the values by option.
-
-    Raises:
-        ConfigError: one of them is given without a value.
-    """
-    others, values, taking = list[str](), dict[str, list[Any]](), ""
-    for word, following in zip_longest(words, words[1:], fillvalue="-"):
-        name, mark, value = word.partition("=")
-        if word.startswith("-"):
-            taking = name if name in hints else ""
-        if not taking:
-            others.append(word)
-        elif mark or not word.startswith("-"):
-            text = value if word.startswith("-") else word
-            mapping = text.startswith("{") and "dict" in str(hints[taking])
-            values.setdefault(taking, []).append(_mapping(taking, text) if mapping else text)
-        elif following.startswith("-"):
-            raise ConfigError(f"{taking} (nothing): expected one value or more")
-    return others, values
-
-
-def _mapping(name: str, text: str) -> Any:
-    """A mapping as it would stand in a YAML file; the message repeats nothing of it, as it may hold a password."""
-    try:
-        return load_plain(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: a mapping that cannot be read ({getattr(error, 'problem', None)})") from None
 
 
 def run_verb(

@@ -9,7 +9,7 @@ from vision_lora.options.option import Group, option
 Variant = Literal["lora", "rslora", "dora", "lora-fa", "ssf"]
 Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Workers = int | Literal["auto"]
+Count = int | Literal["auto"]
 
 BASE = "base detector: starter, which ships with the package; an official name, downloaded once; or a checkpoint's path"
 DATA = "dataset: a data.yaml, a COCO json, or a folder with one of them"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from vision_lora.options import common
-from vision_lora.options.common import Precision, Workers
+from vision_lora.options.common import Count, Precision
 from vision_lora.options.option import Options, demand, option
 
 
@@ -48,7 +48,7 @@ class CompareConfig(Options):
         at_least=1,
         at_most=64,
     )
-    workers: Workers = common.workers("processes that load pictures, of each run; auto: as in `train`")
+    workers: Count = common.workers("processes that load pictures, of each run; auto: as in `train`")
     device: str = option("auto", common.DEVICE, "speed")
     precision: Precision = option("auto", common.PRECISION, "speed")
     out: str = option(

@@ -6,15 +6,35 @@ Such a script is plain shell: pressing Tab starts no Python. It is made from the
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 import shtab
 
+from vision_lora.options.camera import CameraConfig
+from vision_lora.options.compare import BenchmarkConfig, CompareConfig
+from vision_lora.options.detect import EvaluateConfig, PredictConfig, RetentionConfig
 from vision_lora.options.help import PROGRAM, choices, line, options
 from vision_lora.options.option import Options, flag
-from vision_lora.options.verbs import OPTIONS
+from vision_lora.options.tools import CheckConfig, DemoConfig, ExportConfig, InspectConfig, ModelsConfig
+from vision_lora.options.train import TrainConfig
 
 SHELLS = ("bash", "zsh")
+
+OPTIONS: Mapping[str, type[Options]] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "retention": RetentionConfig,
+    "predict": PredictConfig,
+    "camera": CameraConfig,
+    "compare": CompareConfig,
+    "benchmark": BenchmarkConfig,
+    "check": CheckConfig,
+    "export": ExportConfig,
+    "inspect": InspectConfig,
+    "models": ModelsConfig,
+    "demo": DemoConfig,
+}
 
 
 def script(shell: str) -> str:

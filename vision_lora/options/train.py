@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vision_lora.options import common
-from vision_lora.options.budget import Budget
-from vision_lora.options.common import Precision, Variant, Workers
+from vision_lora.options.capacity import Budget, Norm, Rank, demand_capacity
+from vision_lora.options.common import Count, Precision, Variant
 from vision_lora.options.option import Options, demand, option
 from vision_lora.options.placement import MANY, Placement
 
 Method = Literal["lora", "full", "freeze", "head"]
-TRACKERS = ("tensorboard", "mlflow", "wandb")
-Norm = Literal["frozen", "live"]
+TRACKERS = ("tensorboard", "mlflow", "wandb")  # a file of each is in vision_lora/training/trackers
 Start = Literal["quiet", "random"]
 Graphs = Literal["auto", "off"]
 
-# Peak learning rates, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs (data/results/rates.json). A
+# Peak learning rates at BATCH, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs (data/results/rates.json). A
 # joint pass leaves the old classes behind where it learns as fast, factor A above all (neu-det/joint.json).
-WEIGHTS_LR = 0.001
+BATCH, WEIGHTS_LR = 16, 0.001
 ADAPTER_LR, LORA_PLUS = 0.004, 2.0
 JOINT_LR, JOINT_LORA_PLUS = 0.002, 4.0
 
@@ -35,10 +34,15 @@ class TrainConfig(Options):
     )
     epochs: int = option(20, "passes over the training pictures", "most used", at_least=1)
     imgsz: int = common.side(0, common.OWN_SIZE, "most used", apart=0)
-    batch: int = option(16, "pictures in one training step, over all devices", "most used", at_least=1)
-    rank: int = option(
+    batch: Count = option(
+        BATCH,
+        "pictures a step, of all devices; auto: what a GPU holds, --lr and --ema to suit",
+        "most used",
+        at_least=1,
+    )
+    rank: Rank = option(
         8,
-        "rank of the low-rank factors; capped where they would outgrow a layer's weight",
+        "rank of the low-rank factors, capped in small layers; auto: it and --norm win a short race",
         "most used",
         at_least=1,
     )
@@ -146,7 +150,7 @@ class TrainConfig(Options):
     augment: str = option("surface", common.AUGMENT, "recipe")
     seed: int = common.seed("seed of initial weights, order and augmentation")
 
-    workers: Workers = common.workers("processes that load pictures; auto: one, for a GPU one a core, at most 12")
+    workers: Count = common.workers("processes that load pictures; auto: one, for a GPU one a core, at most 12")
     threads: int = common.threads(
         "CPU threads that compute; 0: as many as other programs leave cores, all through the run"
     )
@@ -169,7 +173,7 @@ class TrainConfig(Options):
         known = set(trackers) <= set(TRACKERS) and len(set(trackers)) == len(trackers)
         demand(known, "log", self.log, f"some of {', '.join(TRACKERS)}, by comma, each once")
         demand(self.data or self.resume is not None, "data", "(nothing)", common.A_DATASET)
-        demand(self.devices <= self.batch, "devices", self.devices, f"at most --batch, {self.batch}")
+        demand(self.devices <= self.batch_size, "devices", self.devices, f"at most --batch, {self.batch_size}")
         if self.budget is not None:
             Budget.parse(self.budget)
         if self.method != "lora":
@@ -177,20 +181,18 @@ class TrainConfig(Options):
             demand(self.replay is None, "replay", self.replay, "--method lora, whose old classes can be kept")
             demand(self.on is None, "on", self.on, "--method lora, which learns adapters")
             demand(self.start is None, "start", self.start, "--method lora, whose factors start somewhere")
-            demand(self.norm == "frozen", "norm", self.norm, "--method lora; other methods' statistics are live")
-        if self.norm == "live":
-            demand(
-                not self.joint, "norm", "live", "frozen with --joint: the old classes' pictures have other statistics"
-            )
-            demand(
-                self.variant != "lora-fa", "norm", "live", "frozen with --variant lora-fa, or its memory is not saved"
-            )
+        demand_capacity(self)
         demand(self.on is None or self.start is None, "start", self.start, "no --on, which brings its factors")
         demand(
             self.variant != "ssf" or self.start is None, "start", self.start, "no --variant ssf, which has no factors"
         )
         demand(self.on is None or self.budget is None, "budget", self.budget, "no --on, whose layers stay")
         demand(self.joint or self.replay is None, "replay", self.replay, "--joint beside it")
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in a step; the recipe's, where no device has been asked yet."""
+        return BATCH if self.batch == "auto" else self.batch
 
     @property
     def peak_lr(self) -> float:

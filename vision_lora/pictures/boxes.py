@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Corners = NDArray[np.floating[Any]]  # x1, y1, x2, y2 in pixels, (..., 4)
-Numbers = NDArray[np.floating[Any]]
+Float = TypeVar("Float", bound=np.floating[Any])
 
 
-def areas(boxes: Corners) -> Numbers:
-    """Area of each box, (...); 0 where it has none, or is inside out.
+def areas(boxes: NDArray[Float]) -> NDArray[Float]:
+    """Area of each box, given by corners x1, y1, x2, y2, (..., 4); 0 where it has none, or is inside out.
 
     Examples:
         >>> areas(np.array([[0, 0, 4, 3], [2, 2, 2, 9], [5, 5, 4, 4]], "f4")).tolist()
         [12.0, 0.0, 0.0]
     """
-    found: Numbers = (boxes[..., 2:] - boxes[..., :2]).clip(0).prod(-1)
+    found: NDArray[Float] = (boxes[..., 2:] - boxes[..., :2]).clip(0).prod(-1)
     return found
 
 
-def cut(first: Corners, second: Corners) -> Corners:
+def cut(first: NDArray[Float], second: NDArray[Float]) -> NDArray[Float]:
     """What two boxes have in common, each of the first with its own of the second; inside out where that is nothing.
 
     Args:
@@ -39,12 +38,12 @@ def cut(first: Corners, second: Corners) -> Corners:
     )
 
 
-def common(first: Corners, second: Corners) -> Numbers:
+def common(first: NDArray[Float], second: NDArray[Float]) -> NDArray[Float]:
     """Area that each box, (n, 4), has in common with each, (m, 4): (n, m)."""
     return areas(cut(first[:, None], second[None]))
 
 
-def iou(first: Corners, second: Corners) -> Numbers:
+def iou(first: NDArray[Float], second: NDArray[Float]) -> NDArray[Float]:
     """Intersection over union of each box with each.
 
     Args:
@@ -60,10 +59,12 @@ def iou(first: Corners, second: Corners) -> Numbers:
     """
     both = common(first, second)
     union = areas(first)[:, None] + areas(second)[None] - both
-    return both / np.where(union > 0, union, 1)
+    union[union <= 0] = 1  # of two without an area, which have nothing in common either
+    share: NDArray[Float] = both / union
+    return share
 
 
-def take(overlap: Numbers, least: Sequence[float] | NDArray[np.float64]) -> NDArray[np.int64]:
+def take(overlap: NDArray[np.floating[Any]], least: Sequence[float] | NDArray[np.float64]) -> NDArray[np.int64]:
     """Which box each detection takes, as COCOeval matches them: in turn the one that it overlaps most among those left.
 
     Args:

@@ -24,7 +24,7 @@ _LEARNED = {
 }
 
 
-def make_brief(job: Job, fabric: Fabric, folder: Path, ungraphed: str, *, resumed: bool) -> Brief:
+def make_brief(job: Job, fabric: Fabric, folder: Path, ungraphed: str, batch: str, *, resumed: bool) -> Brief:
     """Say what a run is going to do.
 
     Args:
@@ -32,12 +32,14 @@ def make_brief(job: Job, fabric: Fabric, folder: Path, ungraphed: str, *, resume
         fabric: devices and precision.
         folder: where its results go.
         ungraphed: why its steps are not captured in CUDA graphs; empty where they are.
+        batch: how the pictures a step were chosen; empty where they were given.
         resumed: whether it goes on from where another one was interrupted.
     """
     lines = {
         "data": _data(job, folder),
         "learns": _learned(job),
         "recipe": _recipe(job.config, len(job.batches)),
+        **({"batch": batch} if batch else {}),
         "device": _device(job, fabric, ungraphed),
         "results": str(folder) + (f" (layer by layer: {folder / PLAN})" if job.learner.plan is not None else ""),
     }

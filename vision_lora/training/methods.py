@@ -83,6 +83,7 @@ def recipe_adapter(
     config: TrainConfig, detector: Detector, names: Sequence[str], layers: Collection[str] | None = None
 ) -> tuple[Adapter, Plan]:
     """An untrained adapter as the recipe asks for it, not attached, and its plan."""
+    assert config.rank != "auto", "a race has chosen"
     plan = plan_adapter(
         detector,
         len(names),

@@ -25,9 +25,9 @@ def replay_loader(config: TrainConfig, side: int, steps: int, loading: Loading =
         steps: batches an epoch.
         loading: processes and memory; `spare` is what the batches to learn from take.
     """
-    side = min(max(side, config.imgsz), LARGER * config.imgsz)
+    side, batch = replayed(config.batch_size, config.imgsz, side)
     samples = leaves(LEAVES, side, config.seed) if config.replay is None else open_pictures(config.replay)
-    batch = max(config.devices, round(config.batch / 2 * (config.imgsz / side) ** 2))
+    batch = max(config.devices, batch)
     return train_loader(
         samples,
         side,
@@ -37,3 +37,19 @@ def replay_loader(config: TrainConfig, side: int, steps: int, loading: Loading =
         loading=loading,
         min_draws=steps * batch,
     )
+
+
+def replayed(batch: int, imgsz: int, side: int) -> tuple[int, int]:
+    """Side and number of the pictures that are replayed in a step.
+
+    Args:
+        batch: pictures to learn from in it.
+        imgsz: their side, pixels.
+        side: of the pictures that the base was trained on, pixels.
+
+    Examples:
+        >>> replayed(16, 320, 640), replayed(16, 1280, 640)
+        ((640, 2), (1280, 8))
+    """
+    side = min(max(side, imgsz), LARGER * imgsz)
+    return side, max(1, round(batch / 2 * (imgsz / side) ** 2))

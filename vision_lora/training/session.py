@@ -6,7 +6,7 @@ import csv
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import save_adapter
 from vision_lora.datasets.lists import write_list
 from vision_lora.errors import ConfigError
-from vision_lora.evaluation.measure import measure
+from vision_lora.evaluation.measure import measure_map
 from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
 from vision_lora.system.outputs import write_json, write_text
+from vision_lora.training.batch_size import decide
 from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
 from vision_lora.training.job import Job, open_data, prepare
@@ -33,6 +34,7 @@ from vision_lora.training.loop.graphs import obstacle
 from vision_lora.training.loop.listener import Listener, Listeners
 from vision_lora.training.outcome import outcome
 from vision_lora.training.pictures import save_curves, save_prediction_grid
+from vision_lora.training.race import Race, entry
 from vision_lora.training.runs.failures import in_words
 from vision_lora.training.runs.folder import RunFolder, resume_command
 from vision_lora.training.runs.processes import GRACE, Helpers, Together
@@ -100,6 +102,11 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
+    races = config.rank == "auto"
+    if races:
+        data = replace(data, config=replace(config, **asdict(entry(state))))
+    config, batch = decide(data, fabric.device, None if state is None else state.batch)
+    data = replace(data, config=config)
     job = prepare(data, fabric, None if state is None else state.layers)
     learner = job.learner
     state = _state_to_go_on_from(folder, job.identity, refuse=folder.resumed) if state is not None else None
@@ -109,22 +116,42 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
         write_text(out / PLAN, plan_text(job))
     if data.opened.held_out:
         write_list(out / HELD_OUT, data.opened.held_out)
-    listener.started(make_brief(job, fabric, out, _ungraphed(job, fabric), resumed=state is not None))
+    listener.started(make_brief(job, fabric, out, _ungraphed(job, fabric), batch, resumed=state is not None))
     if job.replay is not None and learner.adapter is not None and config.quiet and state is None:
         start_quietly(learner.detector, learner.adapter, job.replay.whole(), job.batches.whole())
     helpers.out = out
     helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
     fabric.launch()
-    state = state or State(out / STATE, job.identity, job.layers)
-    history = _learn(job, fabric, state, out, listener, threads)
-    summary = _report(job, fabric, history, out)
+    state = state or State(out / STATE, job.identity, job.layers, config.batch_size)
+    chosen: dict[str, str] = {}
+    try:
+        if races:
+            race = Race(config.epochs, state, out)
+            job, chosen["chosen"] = race.run(
+                job,
+                lambda entered, place: _learn(entered, fabric, state, place, listener, threads, until=race.laps),
+                listener.noted,
+            )
+        history = _learn(job, fabric, state, out, listener, threads)
+    except torch.cuda.OutOfMemoryError as error:
+        raise in_words(error, config, out) or error from error
+    summary = _report(job, fabric, history, out, chosen)
     state.file.unlink()  # only an interrupted run has something to resume
     listener.ended(summary)
     return summary
 
 
-def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener, threads: Threads) -> History:
-    """Train; the first process writes the weights into the folder."""
+def _learn(
+    job: Job,
+    fabric: Fabric,
+    state: State,
+    out: Path,
+    listener: Listener,
+    threads: Threads,
+    *,
+    until: int | None = None,
+) -> History:
+    """Train, to an epoch or to the end; the first process writes the weights into the folder."""
     learner = job.learner
     detector, adapter = learner.detector, learner.adapter
 
@@ -138,8 +165,7 @@ def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener
             detector.save_checkpoint(file)
 
     def validate() -> tuple[float, float]:
-        result, _ = measure(detector, job.val_batches, job.opened.val, job.names, mode=learner.mode)
-        return result.map50_95, result.map50
+        return measure_map(detector, job.val_batches, job.opened.val, job.names, mode=learner.mode)
 
     return fit(
         detector.network,
@@ -154,6 +180,7 @@ def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener
         listener,
         graphed=not _ungraphed(job, fabric),
         threads=threads,
+        until=until,
     )
 
 
@@ -162,7 +189,7 @@ def _ungraphed(job: Job, fabric: Fabric) -> str:
     return obstacle(job.learner.detector, fabric) if job.config.graphs == "auto" else "off"
 
 
-def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
+def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: Mapping[str, str]) -> Summary:
     """Write what the run gave: what is reported is what the file gives, not what happens to be in memory."""
     device = fabric.device
     config, learner, opened, names = job.config, job.learner, job.opened, job.names
@@ -174,12 +201,16 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
             "map50_95": given.result.map50_95,
             "map50": given.result.map50,
             "epochs": len(history.rows),
+            **chosen,
         }
         save_adapter(_stamped(given.adapter, metrics), best, dtype=given.dtype)
     values = {
         **given.result.to_json(),
         "split": "val",
         "method": config.method,
+        **chosen,
+        "rank": config.rank,
+        "norm": config.norm,
         "epochs": len(history.rows),
         "best_epoch": history.best_epoch,
         "steps": len(history.seconds),
@@ -195,7 +226,9 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
         "names": list(names),
         "images": {"train": len(opened.train), "val": len(opened.val)},
         "skipped": [str(problem) for problem in (*opened.problems, *job.batches.problems)],
+        "batch": config.batch_size,
         "lr": config.peak_lr,
+        "ema": config.ema,
         "imgsz": config.imgsz,
         "seed": config.seed,
         "device": str(device),

@@ -56,6 +56,9 @@ class Terminal(Listener):
         self.epochs = brief.config.epochs
         self.progress.start()
 
+    def noted(self, line: str) -> None:
+        self._print(line)
+
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
         self.loading = row["loading"]
         done = (epoch - 1) * steps + step

@@ -72,4 +72,4 @@ def test_a_run_that_fails_lets_go(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             tiny.run(config, tiny.Watch(fail))
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {"config.json", "state.pt"}
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"config.json", "plan.txt", "state.pt"}

@@ -83,7 +83,7 @@ def _score(order: Order, trained: Trained, folder: Path) -> Scored:
     detector = load_detector(model, adapter, config.device)
     mode: Mode = "defects" if trained.adapter else "general"
     result, found = measure(
-        detector, eval_loader(samples, config.imgsz, config.batch), samples, dataset.names, mode=mode
+        detector, eval_loader(samples, config.imgsz, config.batch_size), samples, dataset.names, mode=mode
     )
     save_detections(folder / "detections.npz", found, dataset.names)
     return Scored(result.to_json(), None if order.retention is None else _retention(detector, order.retention, config))
@@ -98,7 +98,7 @@ def _retention(detector: Detector, data: str, config: TrainConfig) -> dict[str, 
     dataset = open_dataset(data).sure()
     samples = dataset.splits["val"]
     base = load_detector(config.model, None, config.device)
-    batches = eval_loader(samples, base.side, config.batch)
+    batches = eval_loader(samples, base.side, config.batch_size)
     joint = detector.adapter is not None and detector.adapter.joint
     before = general_detections(base, batches, samples, joint=False)
     kept = compare(before, general_detections(detector, batches, samples, joint=joint), samples, dataset.names)

@@ -26,7 +26,7 @@ from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Dataset
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
-from vision_lora.evaluation.measure import measure
+from vision_lora.evaluation.measure import at_once, measure, measure_map
 from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import loader_processes
 from vision_lora.system.devices import make_fabric
@@ -54,7 +54,13 @@ def train_peft(order: Order, folder: Path) -> Trained:
     history = _fit(config, fabric, dataset, learner, out, clock)
     peak = _peak_memory_mib(fabric.device)
     best, val = load_detector(str(out / "best.pt"), None, config.device), dataset.splits["val"]
-    result, _ = measure(best, eval_loader(val, config.imgsz, config.batch), val, dataset.names, mode="general")
+    result, _ = measure(
+        best,
+        eval_loader(val, config.imgsz, at_once(config.batch_size, fabric.device)),
+        val,
+        dataset.names,
+        mode="general",
+    )
     seconds = clock.keep()
     return Trained(
         weights="train/best.pt",
@@ -91,13 +97,13 @@ def _fit(config: TrainConfig, fabric: Fabric, dataset: Dataset, learner: Learner
     batches = train_loader(
         dataset.splits["train"],
         config.imgsz,
-        config.batch,
+        config.batch_size,
         recipe=load_recipe(config.augment),
         seed=config.seed,
         loading=Loading(loader_processes(config.workers, fabric.device), pin_memory=fabric.device.type == "cuda"),
         min_draws=config.draws,
     )
-    val_batches = eval_loader(val, config.imgsz, config.batch, again=True)
+    val_batches = eval_loader(val, config.imgsz, at_once(config.batch_size, fabric.device), again=True)
     identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}
 
     def save(name: str) -> None:
@@ -107,8 +113,7 @@ def _fit(config: TrainConfig, fabric: Fabric, dataset: Dataset, learner: Learner
         plain.save_checkpoint(out / f"{name}.pt")
 
     def validate() -> tuple[float, float]:
-        result, _ = measure(detector, val_batches, val, dataset.names, mode="general")
-        return result.map50_95, result.map50
+        return measure_map(detector, val_batches, val, dataset.names, mode="general")
 
     return fit(
         detector.network,
@@ -126,6 +131,7 @@ def _fit(config: TrainConfig, fabric: Fabric, dataset: Dataset, learner: Learner
 
 def peft_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     """The base with PEFT's LoRA on the layers that our adapter would change, ready for training."""
+    assert config.rank != "auto", "there is no race"
     detector = with_peft(config.model, names, config.rank, config.placement or "all")
     total = sum(parameter.numel() for parameter in load_base(config.model, fold=False).network.parameters())
     trained = sum(parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad)

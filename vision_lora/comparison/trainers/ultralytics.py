@@ -50,7 +50,7 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
     peak = _peak_memory_mib(device)
     detector = load_detector(str(best), None, config.device)
     val = dataset.splits["val"]
-    result, _ = measure(detector, eval_loader(val, config.imgsz, config.batch), val, dataset.names, mode="general")
+    result, _ = measure(detector, eval_loader(val, config.imgsz, config.batch_size), val, dataset.names, mode="general")
     curve = [float(row["metrics/mAP50-95(B)"]) for row in _rows(out)]
     base = load_base(config.model, fold=False).network
     return Trained(
@@ -90,7 +90,7 @@ def _train(order: Order, config: TrainConfig, dataset: Dataset, device: torch.de
         epochs=order.epochs_outside,
         patience=order.epochs_outside,
         imgsz=config.imgsz,
-        batch=config.batch,
+        batch=config.batch_size,
         seed=config.seed,
         workers=loader_processes(config.workers, device),
         device=str(device.index or 0) if device.type == "cuda" else device.type,

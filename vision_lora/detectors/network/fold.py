@@ -35,7 +35,8 @@ def fold_batchnorm(conv: nn.Conv2d, norm: nn.Module) -> FoldedNorm:
     dtype = conv.weight.dtype
     conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
     conv.bias = nn.Parameter(((bias - mean) * factor + beta).to(dtype), requires_grad=False)
-    return FoldedNorm(gamma.float(), beta.float(), (mean - bias).float(), variance.float(), conv.bias.float(), eps)
+    kept = conv.bias.detach().float().clone()
+    return FoldedNorm(gamma.float(), beta.float(), (mean - bias).float(), variance.float(), kept, eps)
 
 
 def is_batchnorm(layer: nn.Module) -> bool:

@@ -70,6 +70,7 @@ def fit(
     *,
     graphed: bool = False,
     threads: Threads | None = None,
+    until: int | None = None,
 ) -> History:
     """Train `learned`, an adapter or the network itself, and keep the best and the last weights.
 
@@ -86,6 +87,7 @@ def fit(
         listener: is told of each step and epoch.
         graphed: whether steps are captured in CUDA graphs, see `vision_lora.training.loop.graphs`.
         threads: follow what other programs leave of a CPU.
+        until: stop after so many epochs of the schedule; None for all.
 
     Raises:
         TrainingError: a loss is not a number.
@@ -105,7 +107,7 @@ def fit(
         else:
             learning.load_state_dict(state.values)
             history.load_state_dict(state.values)
-        while not _ended(history, config):
+        while not _ended(history, config, until):
             row, pace = _epoch(learning, batches, len(history.rows), listener, threads)
             best = _judge(learning, row, pace, history, validate, save)
             keep()
@@ -196,7 +198,7 @@ def side_at(epoch: int, config: TrainConfig) -> int:
     return max(32, math.floor(config.imgsz * (config.grow + (1 - config.grow) * done) / 32) * 32)
 
 
-def _ended(history: History, config: TrainConfig) -> bool:
+def _ended(history: History, config: TrainConfig, until: int | None) -> bool:
     """Whether the last epoch is over, or so many without a better one are."""
     epochs = len(history.rows)
-    return epochs >= config.epochs or (epochs > 0 and epochs - history.best_epoch >= config.patience)
+    return epochs >= (until or config.epochs) or (epochs > 0 and epochs - history.best_epoch >= config.patience)

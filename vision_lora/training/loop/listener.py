@@ -56,6 +56,9 @@ class Listener:
     def started(self, brief: Brief) -> None:
         """Before the first step."""
 
+    def noted(self, line: str) -> None:
+        """What the run chooses by itself, when it does."""
+
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
         """After each step of an epoch, both from 1, with its mean losses, `images_per_second` and `loading`.
 
@@ -89,6 +92,10 @@ class Listeners(Listener):
     def started(self, brief: Brief) -> None:
         for listener in self._listeners:
             listener.started(brief)
+
+    def noted(self, line: str) -> None:
+        for listener in self._listeners:
+            listener.noted(line)
 
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
         for listener in self._listeners:

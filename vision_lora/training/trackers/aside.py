@@ -35,14 +35,15 @@ def open_trackers(names: str | None) -> list[Listener]:
 
 
 def _made(name: str) -> Listener:
+    """A tracker, which imports its library only now: it may take seconds, or be missing."""
+    module = importlib.import_module(f"{__package__}.{name}")
     try:
-        module = importlib.import_module(f"{__package__}.{name}")
+        tracker: Listener = module.Tracker()
     except ImportError as error:
         raise ConfigError(
             f"--log {name}: {error.name or error} is not installed; pip install 'vision-lora[{name}]', or leave {name} "
             "out"
         ) from error
-    tracker: Listener = module.Tracker()
     return tracker
 
 

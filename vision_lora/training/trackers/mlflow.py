@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-
-from mlflow.tracking import MlflowClient
+from typing import TYPE_CHECKING
 
 from vision_lora.training.loop.listener import Brief, Listener
 from vision_lora.training.runs.summary import Summary
 from vision_lora.training.trackers.aside import keep_run_name, run_name
 from vision_lora.training.trackers.epochs import PICTURES, scalars
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "vision_lora"  # where MLFLOW_EXPERIMENT_NAME names no other
 
@@ -20,12 +22,15 @@ class Tracker(Listener):
     """Adds to one MLflow run; a resumed run goes on in the same one."""
 
     def __init__(self) -> None:
+        from mlflow.tracking import MlflowClient
+
+        self._make = MlflowClient
         self._client: MlflowClient | None = None
         self._run = ""
         self._ended = False
 
     def started(self, brief: Brief) -> None:
-        client = MlflowClient()
+        client = self._make()
         known = run_name(brief.folder, "mlflow") if brief.resumed else None
         if known is not None:
             client.update_run(known, status="RUNNING")

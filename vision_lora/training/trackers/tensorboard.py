@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 
 from vision_lora.pictures.images import read_image
 from vision_lora.training.loop.listener import Brief, Listener
 from vision_lora.training.runs.summary import Summary
 from vision_lora.training.trackers.epochs import PICTURES, scalars
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 
 class Tracker(Listener):
     """Writes into `tensorboard/` of the run's folder; a resumed run adds a file there."""
 
     def __init__(self) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._make = SummaryWriter
         self._writer: SummaryWriter | None = None
 
     def started(self, brief: Brief) -> None:
-        self._writer = SummaryWriter(str(brief.folder / "tensorboard"))
+        self._writer = self._make(str(brief.folder / "tensorboard"))
         if not brief.resumed:
             options = "\n".join(f"| {name} | `{value}` |" for name, value in asdict(brief.config).items())
             self._writer.add_text("options", f"| option | value |\n|---|---|\n{options}")

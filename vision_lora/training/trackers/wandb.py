@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import wandb
-
 from vision_lora.training.loop.listener import Brief, Listener
 from vision_lora.training.runs.summary import Summary
 from vision_lora.training.trackers.aside import keep_run_name, run_name
@@ -21,10 +19,13 @@ class Tracker(Listener):
     """Adds to one run; a resumed run goes on in the same one."""
 
     def __init__(self) -> None:
+        import wandb
+
+        self._wandb = wandb
         self._run: Any = None
 
     def started(self, brief: Brief) -> None:
-        self._run = wandb.init(
+        self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=brief.folder.name,
             dir=str(brief.folder),
@@ -38,8 +39,8 @@ class Tracker(Listener):
         self._run.log(scalars(row), step=int(row["epoch"]))
 
     def ended(self, summary: Summary) -> None:
-        self._run.log({name: wandb.Image(str(summary.out / name)) for name in PICTURES})
-        artefact = wandb.Artifact(f"adapter-{self._run.id}", type="model", metadata={"base": summary.model})
+        self._run.log({name: self._wandb.Image(str(summary.out / name)) for name in PICTURES})
+        artefact = self._wandb.Artifact(f"adapter-{self._run.id}", type="model", metadata={"base": summary.model})
         artefact.add_file(str(summary.result))
         self._run.log_artifact(artefact)
 

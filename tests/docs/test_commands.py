@@ -70,7 +70,11 @@ ELSEWHERE = (
         r".*benchmark --model yolo11n.pt.*", "minutes", "test_benchmark.py::test_every_row_has_what_scripts_read"
     ),
     Elsewhere(r".*benchmarks\.loader .*", "minutes", "benchmarks/test_loader.py::test_rows_of_loaders_and_step"),
-    Elsewhere(r".*evaluate .*--threshold recall.*", "needs a trained adapter", "THRESHOLD"),
+    Elsewhere(
+        r".*evaluate .*--threshold recall.*",
+        "needs a trained adapter",
+        "test_evaluate.py::test_a_rule_is_kept_on_the_card_and_used",
+    ),
     Elsewhere(r".*train .*--log .*", "other programs", "training/trackers/test_trackers.py::test_mlflow"),
     Elsewhere(
         r".*train --resume .*",

@@ -45,9 +45,11 @@ bench-camera:
 	python -m vision_lora.benchmarks.camera --model $(MODEL) --json data/results/camera/bench_640.json
 	python -m vision_lora.benchmarks.soak --model $(MODEL) --imgsz 320 --minutes 30 --json data/results/camera/soak.json
 
-# The notebooks with new outputs, as they are in git.
+# The notebooks with new outputs, as they are in git. What a command prints comes in pieces of 100 letters, which GitHub
+# shows as paragraphs, so they are joined; when each cell ran is nobody's business.
 notebooks:
-	jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	jupyter nbconvert --to notebook --inplace --coalesce-streams notebooks/*.ipynb
 
 # The base that ships with the package, from random weights, in one go; minutes on a large GPU, hours on a CPU.
 # The file that ships was trained in parts: data/results/starter/README.md.

@@ -85,7 +85,7 @@ ELSEWHERE = (
     Elsewhere(
         r".*[. ]demo --test .*",
         "draws for a minute",
-        "rendering/test_demo_verb.py::test_more_test_pictures_leave_the_others_as_they_are",
+        "test_demo.py::test_more_test_pictures_leave_the_others_as_they_are",
     ),
     Elsewhere(
         r".*benchmarks\.shifts .*",

@@ -1,8 +1,8 @@
-# What CI runs (check, test) and what the README's speed table comes from (bench). `make format` mends what it can.
+# What CI runs (check, test) and what the speed tables in docs come from (bench). `make format` mends what it can.
 MODEL ?= yolo11n.pt
 GRID ?= neu-det-grouped
 
-.PHONY: check test bench bench-families bench-gpu bench-busy bench-camera format notebooks starter compare compare-keep compare-tables
+.PHONY: check test docs bench bench-families bench-gpu bench-busy bench-camera format notebooks starter compare compare-keep compare-tables
 
 check:
 	ruff check
@@ -45,9 +45,11 @@ bench-camera:
 	python -m vision_lora.benchmarks.camera --model $(MODEL) --json data/results/camera/bench_640.json
 	python -m vision_lora.benchmarks.soak --model $(MODEL) --imgsz 320 --minutes 30 --json data/results/camera/soak.json
 
-# The notebooks with new outputs, as they are in git.
+# The notebooks with new outputs, as they are in git. What a command prints comes in pieces of 100 letters, which GitHub
+# shows as paragraphs, so they are joined; when each cell ran is nobody's business.
 notebooks:
-	jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	jupyter nbconvert --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	jupyter nbconvert --to notebook --inplace --coalesce-streams notebooks/*.ipynb
 
 # The base that ships with the package, from random weights, in one go; minutes on a large GPU, hours on a CPU.
 # The file that ships was trained in parts: data/results/starter/README.md.
@@ -59,7 +61,7 @@ format:
 	ruff check --fix
 	ruff format
 
-# GRID names a file of configs/compare; a comparison that was stopped goes on. Then keep its result, and renew the README.
+# GRID names a file of configs/compare; a comparison that was stopped goes on. Then keep its result, and renew the docs.
 compare:
 	python -m vision_lora.compare --config configs/compare/$(GRID).yaml
 
@@ -69,4 +71,8 @@ compare-keep:
 	for plot in $(wildcard runs/compare/$(GRID)/frontier.png); do cp $$plot data/results/compare/$(GRID).png; done
 
 compare-tables:
-	python -m vision_lora.comparison.report.readme data/results/compare/*.json --into README.md
+	python -m vision_lora.comparison.report.tables_into data/results/compare/*.json --into docs/comparing.md docs/old-classes.md
+
+# The pages of docs/ as a site in build/docs; a link that leads nowhere is an error.
+docs:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --config-file configs/docs/mkdocs.yml

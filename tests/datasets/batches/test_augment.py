@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +180,17 @@ def test_cut_boxes() -> None:
     cut, kept = cut_boxes(boxes, (5, 0, 15, 15), 0.6)
     np.testing.assert_array_equal(cut, [[8, 0, 15, 10]])
     assert kept.tolist() == [False, True, False]
+
+
+def test_a_notebook_is_not_told_to_install_progress_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_recipe("surface").build()  # the library itself is loaded, and comes back after the test
+    (tmp_path / "albumentations.py").write_text(
+        "import warnings\nwarnings.warn('IProgress not found. Please update jupyter and ipywidgets.')\n"
+        "def Compose(*_, **__): ...\nFlip = BboxParams = Compose\n"
+    )
+    monkeypatch.delitem(sys.modules, "albumentations")
+    monkeypatch.syspath_prepend(tmp_path)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        Recipe("one", (("Flip", {}),)).build()
+    assert told == []

@@ -1,4 +1,4 @@
-"""Tables of a comparison, for the report and for the README alike."""
+"""Tables of a comparison, for the report and for the docs alike."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,7 +133,10 @@ def _parse_step(step: Any, path: Path) -> tuple[str, dict[str, Any]]:
 def _albumentations() -> Any:
     """albumentations, imported on demand (it takes seconds) and kept from asking the network for updates."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    import albumentations
+    with warnings.catch_warnings():
+        # What it imports wants ipywidgets in a notebook, for progress bars that nobody here asks for.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        import albumentations
 
     return albumentations
 

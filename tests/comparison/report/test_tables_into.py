@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.comparison.build import result
-from vision_lora.comparison.report.readme import main
+from vision_lora.comparison.report.tables_into import main
 from vision_lora.system.outputs import write_json
 
 
@@ -29,28 +29,29 @@ def test_tables_are_printed(kept: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_tables_are_put_between_their_marks_and_nothing_else_changes(kept: Path, tmp_path: Path) -> None:
-    readme, other = tmp_path / "README.md", tmp_path / "other.json"
+    page, further, other = tmp_path / "page.md", tmp_path / "further.md", tmp_path / "other.json"
     other.write_bytes(kept.read_bytes())
-    readme.write_text(
-        "above\n<!-- compare other -->\nold\n<!-- /compare -->\nbetween\n"
-        "<!-- compare compare -->\n<!-- /compare -->\nbelow\n"
-    )
-    assert main([str(kept), str(other), "--into", str(readme)]) == 0
-    once = readme.read_text()
-    assert once.startswith("above\n<!-- compare other -->\n**steel")
-    assert "\n<!-- /compare -->\nbetween\n<!-- compare compare -->\n**steel" in once
-    assert once.endswith("\n<!-- /compare -->\nbelow\n")
-    assert "old" not in once
-    assert once.count("**steel") == 2
-    assert main(["--into", str(readme), str(other), str(kept)]) == 0
-    assert readme.read_text() == once
+    page.write_text("above\n<!-- compare other -->\nold\n<!-- /compare -->\nbelow\n")
+    further.write_text("<!-- compare compare -->\n<!-- /compare -->\nlast\n")
+    words = [str(kept), str(other), "--into", str(page), str(further)]
+    assert main(words) == 0
+    once = page.read_text(), further.read_text()
+    assert once[0].startswith("above\n<!-- compare other -->\n**steel")
+    assert once[0].endswith("\n<!-- /compare -->\nbelow\n")
+    assert "old" not in once[0]
+    assert once[1].startswith("<!-- compare compare -->\n**steel")
+    assert once[1].endswith("\n<!-- /compare -->\nlast\n")
+    assert [text.count("**steel") for text in once] == [1, 1]
+    assert main(words) == 0
+    assert (page.read_text(), further.read_text()) == once
 
 
 def test_mistakes_are_one_line_and_change_nothing(
     kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme, other = tmp_path / "README.md", tmp_path / "other.json"
-    readme.write_text(text := "<!-- compare compare --> no end <!-- compare other --><!-- /compare -->")
+    page, twice, other = tmp_path / "page.md", tmp_path / "twice.md", tmp_path / "other.json"
+    twice.write_text("<!-- compare compare --><!-- /compare -->" * 2)
+    page.write_text(text := "<!-- compare compare --> no end <!-- compare other --><!-- /compare -->")
     other.write_text("{}")
     for words, message in (
         ([], "expected RESULT.json"),
@@ -58,11 +59,12 @@ def test_mistakes_are_one_line_and_change_nothing(
         ([str(kept), "--into"], "expected RESULT.json"),
         ([str(tmp_path / "gone.json")], "gone.json: no result of a comparison"),
         ([str(other)], "other.json: no result of a comparison"),
-        ([str(kept), "--into", str(readme)], "expected the marks <!-- compare compare --> and <!-- /compare -->"),
+        ([str(kept), "--into", str(page)], "expected the marks <!-- compare compare --> and <!-- /compare -->"),
+        ([str(kept), "--into", str(twice)], "twice.md: expected the marks"),
         ([str(kept), "--into", str(tmp_path / "gone.md")], "gone.md: cannot be read"),
     ):
         assert main(words) == 2, words
         errors = capsys.readouterr().err.splitlines()
         assert len(errors) == 1
         assert message in errors[0]
-    assert readme.read_text() == text
+    assert page.read_text() == text

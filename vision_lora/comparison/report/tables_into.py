@@ -1,6 +1,6 @@
-"""Kept results as tables: `python -m vision_lora.comparison.report.readme RESULT.json ... [--into README.md]`.
+"""Kept results as tables: `python -m vision_lora.comparison.report.tables_into RESULT.json ... [--into PAGE.md ...]`.
 
-A table of `NAME.json` goes between the marks `<!-- compare NAME -->` and `<!-- /compare -->`.
+A table of `NAME.json` goes between the marks `<!-- compare NAME -->` and `<!-- /compare -->` of the page that has them.
 """
 
 from __future__ import annotations
@@ -36,28 +36,35 @@ def read_result(path: Path) -> Result:
 
 
 def section(result: Result) -> str:
-    """One comparison as a part of the README: what was asked, a table for each training set, what follows from it."""
+    """One comparison as a part of a page: what was asked, a table for each training set, what follows from it."""
     return "\n\n".join(_parts(result))
 
 
-def put_into(file: Path, sections: Mapping[str, str]) -> None:
-    """Replace what stands between the marks of each name in a Markdown file.
+def put_into(pages: Sequence[Path], sections: Mapping[str, str]) -> None:
+    """Replace what stands between the marks of each name, in the one of the Markdown files that has them.
 
     Raises:
-        DataError: the file cannot be read, or a name's marks are not there once; it is as it was then.
+        DataError: a file cannot be read, or a name's marks are not there once; all files are as they were then.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    texts = {page: _text(page) for page in pages}
     for name, section in sections.items():
         begin = f"<!-- compare {name} -->"
-        before, mark, rest = text.partition(begin)
+        page = next((page for page, text in texts.items() if begin in text), None)
+        before, _, rest = texts[page].partition(begin) if page else ("", "", "")
         old, end, after = rest.partition(END)
-        if not mark or not end or begin in rest or "<!-- compare " in old:
-            raise DataError(f"{file}: expected the marks {begin} and {END}, once, in this order")
-        text = f"{before}{begin}\n{section}\n{END}{after}"
-    write_text(file, text)
+        if page is None or not end or "<!-- compare " in old or sum(t.count(begin) for t in texts.values()) > 1:
+            places = ", ".join(map(str, pages))
+            raise DataError(f"{places}: expected the marks {begin} and {END}, once, in this order")
+        texts[page] = f"{before}{begin}\n{section}\n{END}{after}"
+    for page, text in texts.items():
+        write_text(page, text)
+
+
+def _text(page: Path) -> str:
+    try:
+        return page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{page}: cannot be read ({error.strerror})") from None
 
 
 def _parts(result: Result) -> Iterator[str]:
@@ -70,20 +77,17 @@ def _parts(result: Result) -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the tables, or put them into a file; gives the exit code."""
+    """Print the tables, or put them into pages; gives the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = make_console()
-    target = None
-    if "--into" in words[:-1]:
-        place = words.index("--into")
-        target = Path(words[place + 1])
-        del words[place : place + 2]
+    place = words.index("--into") if "--into" in words else len(words)
+    results, pages = words[:place], words[place + 1 :]
     try:
-        if not words or any(word.startswith("-") for word in words):
-            raise DataError("expected RESULT.json ... [--into FILE.md]")
-        sections = {Path(word).stem: section(read_result(Path(word))) for word in words}
-        if target is not None:
-            put_into(target, sections)
+        if not results or place == len(words) - 1 or any(word.startswith("-") for word in (*results, *pages)):
+            raise DataError("expected RESULT.json ... [--into PAGE.md ...]")
+        sections = {Path(word).stem: section(read_result(Path(word))) for word in results}
+        if pages:
+            put_into([Path(page) for page in pages], sections)
         else:
             console.print("\n\n".join(sections.values()))
     except VisionLoraError as error:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.comparison.build import result, row
 from vision_lora.comparison.report import tables
-from vision_lora.comparison.report.markup import Strong, code_in_markdown, in_html, in_markdown
+from vision_lora.text.markup import Strong, code_in_markdown, in_html, in_markdown
 from vision_lora.comparison.report.notes import notes
 from vision_lora.comparison.report.plots import draw
 from vision_lora.comparison.report.result import Result

@@ -89,6 +89,7 @@ def run(config: TrainConfig, console: Console) -> None:
         console.print(f"skipped {len(skipped)} broken labels or pictures:")
         for line in skipped:
             console.print(f"  {line}")
+    console.print(f"report: {summary.out / 'report' / 'report.html'}")
     console.print(f"{summary.result}: {values['adapter_bytes'] / 1e6:.2f} MB")
     result = shlex.quote(str(summary.result))
     used = f"{shlex.quote(summary.model)} --adapter {result}" if values["method"] == "lora" else result

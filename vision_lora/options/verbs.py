@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from vision_lora.errors import ConfigError
 from vision_lora.options.option import Budget, Options, demand, option
 from vision_lora.options.placement import MANY, Placement
+from vision_lora.options.threshold import FORMS, Rule
 from vision_lora.pictures.detections import Mode
 
 Method = Literal["lora", "full", "freeze", "head"]
@@ -197,11 +198,29 @@ class EvaluateConfig(_Detecting):
     classes: str | None = option(None, "its classes to measure, by comma; default: all")
     mode: Mode | None = option(None, "which classes are measured; default: defects with an adapter, else general")
     json: str | None = option(None, "file for the result as JSON")
+    threshold: str | None = option(
+        None, f"rule by which thresholds are chosen, for each class: {FORMS}; default: those that predict uses"
+    )
+    save: bool = option(
+        False, "write the chosen thresholds onto the adapter's card: predict, camera and export use them"
+    )
+    report: str | None = option(None, "folder for a page with curves, mistakes and good and bad parts, JSON and CSV")
+    parts: str = option(
+        "picture",
+        "which pictures show one part: picture (each its own), folder, a pattern with (...) around the part in the "
+        "file name, or a .csv with the columns picture,part",
+    )
     strict: bool = option(False, "stop at a broken label or picture instead of skipping it")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
+        if self.threshold is not None:
+            Rule.parse(self.threshold)
+            demand(self.split == "val", "threshold", self.threshold, "--split val: test says what the choice is worth")
+        if self.save:
+            demand(self.threshold is not None, "save", self.save, "--threshold RULE beside it")
+            demand(self.adapter is not None, "save", self.save, "--adapter FILE, whose card takes them")
 
 
 @dataclass(frozen=True)
@@ -370,6 +389,12 @@ class CheckConfig(Options):
     data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them or VOC files (required)")
     imgsz: int = option(640, "side at which it will be trained, pixels: decides which boxes are too small")
     fix: str | None = option(None, "new folder for a cleaned copy in YOLO form; the source is never touched")
+    adapter: str | None = option(
+        None,
+        "adapter that was trained on such data, best on other pictures: labels that it doubts are listed",
+    )
+    model: str | None = option(None, "base of the adapter; default: the one that it names")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps: where the adapter detects")
     html: str | None = option(None, "file for the report as a page with pictures and plots")
     json: str | None = option(None, "file for the report as JSON, with every place and the proposed split")
     preview: str | None = option(None, "no check, but a .png of what the augmentation recipe does to these pictures")
@@ -380,7 +405,7 @@ class CheckConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
-        beside = [f"--{name}" for name in ("fix", "html", "json") if getattr(self, name) is not None]
+        beside = [f"--{name}" for name in ("fix", "html", "json", "adapter") if getattr(self, name) is not None]
         if self.preview is not None:
             demand(
                 not beside, "preview", self.preview, f"it alone, as it checks nothing: {' '.join(beside)} needs a check"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import platform
 import resource
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,12 @@ from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure
+from vision_lora.evaluation.parts.groups import group_pictures
+from vision_lora.evaluation.report.write import write_report
+from vision_lora.evaluation.split import assess
+from vision_lora.options.threshold import DEFAULT_RULE
 from vision_lora.options.verbs import TrainConfig
+from vision_lora.pictures.detections import CONFIDENCE
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
 from vision_lora.system.outputs import write_json
@@ -39,6 +45,8 @@ from vision_lora.training.runs.folder import RunFolder, resume_command
 from vision_lora.training.runs.processes import GRACE, Helpers, Together
 from vision_lora.training.runs.state import STATE, State
 from vision_lora.training.start import start_quietly
+
+log = logging.getLogger(__name__)
 
 
 class Audience(Listener, Protocol):
@@ -180,12 +188,18 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
     best = out / _file_name("best", config.method)
     trained = _reopened(learner, best, device)
     result, found = measure(trained, job.val_batches, opened.val, names, mode=learner.mode)
+    groups = group_pictures("picture", opened.val, opened.val)
+    one, chosen = assess(trained, found, opened.val, result, rule=DEFAULT_RULE, split="val", groups=groups)
+    for line in chosen.unreached:
+        log.warning("no threshold for %s: %g counts", line, CONFIDENCE)
     if trained.adapter is not None:
         metrics = {"split": "val", "map50_95": result.map50_95, "map50": result.map50, "epochs": len(history.rows)}
-        save_adapter(_stamped(trained.adapter, metrics), best)
+        stamped = _stamped(trained.adapter, metrics)
+        save_adapter(stamped.with_thresholds(chosen.thresholds, one.rule), best)
     values = {
         **result.to_json(),
         "split": "val",
+        "thresholds": {"rule": one.rule, **chosen.thresholds},
         "method": config.method,
         "epochs": len(history.rows),
         "best_epoch": history.best_epoch,
@@ -213,6 +227,7 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
     write_json(out / "summary.json", values)
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
+    write_report(one, out / "report", f"Training on {opened.dataset.source}: val", [f"val at {config.imgsz} px"])
     save_prediction_grid(out / "predictions.png", opened.val, found, names)
     return Summary(out, best, config.model, values)
 

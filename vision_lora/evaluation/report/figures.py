@@ -111,4 +111,5 @@ def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 def _square(axes: Axes, figure: Figure) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    if axes.lines:
+        figure.legend(loc="outside right upper", frameon=False, fontsize=9)

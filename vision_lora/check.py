@@ -72,7 +72,7 @@ def _doubt_labels(report: Report, config: CheckConfig) -> list[str]:
     if not doubted:
         return []
     places = [f"{outcomes.samples[one.picture].path}: {in_words(outcomes, one)}" for one in doubted]
-    told = f"the adapter does not believe {len(doubted)} labels, or misses them: look at the first of them"
+    told = f"the adapter doubts {len(doubted)} labels, or misses them: look at the first of them"
     report.findings.append(Finding("note", "doubted", told, places))
     folder = Path(config.html or ".").parent
     pictures = gallery(outcomes, doubted, folder, limits)

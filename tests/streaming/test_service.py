@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.streaming.build import (
     wait_until,
     write_video,
 )
+from vision_lora.adapters.file import load_adapter, save_card
 from vision_lora.errors import AdapterError, ConfigError, DataError, VisionLoraError, WrongBaseError
 from vision_lora.streaming.records.events import read_events
 from vision_lora.streaming.web.app import describe
@@ -214,6 +216,18 @@ def test_an_adapter_that_was_trained_again_is_read_again(adapters: Path, tmp_pat
         adapter_files(folder, line=("new", "newer"))
         at_work.service.change("line", adapter="line")
         assert at_work.service.attached.classes("line") == ("new", "newer")
+
+
+def test_thresholds_on_the_adapters_card_count_until_somebody_names_others(video: Path, tmp_path: Path) -> None:
+    file = adapter_files(tmp_path, line=("scratch",)) / "line.safetensors"
+    save_card(replace(load_adapter(file).card, thresholds={"scratch": 0.99}, rule="f1 on val"), file)
+    given = {"url": str(video), "adapter": str(file), "mode": "defects"}
+    for more, alarms in (({}, 0), ({"confidence": 0.5}, 1), ({"thresholds": {"scratch": 0.5}}, 1)):
+        with running(source=[{**given, **more}]) as at_work:
+            assert at_work.end() == 0
+            assert sum(at_work.read("belt").alarms.values()) >= alarms
+            assert bool(at_work.read("belt").alarms) == bool(alarms), more
+            assert describe(at_work.service)["sources"][0]["choice"]["own"] == {"scratch": 0.99}
 
 
 def test_a_choice_outlives_a_kill_until_the_configuration_says_something_else(adapters: Path, tmp_path: Path) -> None:

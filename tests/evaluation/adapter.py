@@ -17,8 +17,8 @@ from vision_lora.pictures.images import read_image
 SIDE = 64
 
 
-def label_what_is_found(root: Path) -> Path:
-    """An adapter with random class rows, and four pictures of noise whose labels are its best detections."""
+def label_what_is_found(root: Path, pictures: int = 4) -> Path:
+    """An adapter with random class rows, and pictures of noise whose labels are its best detections."""
     root.mkdir(exist_ok=True)
     base = load_detector("starter", None, "cpu")
     with torch.random.fork_rng():
@@ -28,7 +28,7 @@ def label_what_is_found(root: Path) -> Path:
             torch.nn.init.normal_(rows.weight, std=0.3)
     save_adapter(adapter, root / "adapter.safetensors")
     base.attach(adapter)
-    for index in range(4):
+    for index in range(pictures):
         file = picture(root / "images" / "val" / f"p{index // 2}_{index}.png", (SIDE + index, SIDE))
         image = read_image(file)
         (found,) = base.predict([image], SIDE, mode="defects", readout=MEASURE)

@@ -201,7 +201,7 @@ def test_what_cannot_be_chosen_changes_nothing(adapters: Path) -> None:
         (adapters / "broken.safetensors").unlink()
         at_work.wait_for_picture("line")
         assert at_work.service.change("line", adapter=None).mode == "both"
-        assert at_work.service.change("line", thresholds={"square": 0.9}).threshold("square") == 0.9
+        assert at_work.service.change("line", thresholds={"square": 0.9}).threshold("square", general=True) == 0.9
 
 
 def test_an_adapter_that_was_trained_again_is_read_again(adapters: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_every_row_has_what_scripts_read(rows: list[dict[str, object]]) -> None:
         assert {"method", "dtype", "imgsz", "ms_per_image", "saved_mib_per_image"} <= row.keys()
         assert row["ms_per_image"] > 0
     trained = [(row["method"], row["dtype"]) for row in rows if row["saved_mib_per_image"]]
-    methods = ("full", "lora", "lora, deep", "lora, neck", "lora, head", "lora-fa", "peft")
+    methods = ("full", "lora", "lora, deep", "lora, neck", "lora, head", "lora, live", "lora-fa", "peft")
     assert trained == [(method, dtype) for dtype in ("fp32", "bf16") for method in methods]
     assert {
         "inference merged",

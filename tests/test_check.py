@@ -49,7 +49,9 @@ def test_a_wrong_place_is_told_before_the_work(
     data = dataset(tmp_path / "data")
     (tmp_path / "folder.json").mkdir()
     before = {file: file.read_bytes() for file in data.rglob("*") if file.is_file()}
-    monkeypatch.setattr("vision_lora.check.check_dataset", lambda *_, **__: pytest.fail("it has begun"))
+    monkeypatch.setattr(
+        "vision_lora.datasets.checking.check.check_dataset", lambda *_, **__: pytest.fail("it has begun")
+    )
     assert main(["--data", str(data), f"--{option}", str(tmp_path / place), "--imgsz", "64"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: --{option} ")

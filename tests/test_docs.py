@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.api.build import adapter, drawn
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training import session
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -44,7 +44,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "show", lambda image, title=None: None)
     train = session.train
 
-    def shortened(config: TrainConfig, audience: session.Audience) -> Any:
+    def shortened(config: TrainConfig, audience: session.Listener) -> Any:
         return train(replace(config, epochs=2, draws=0, imgsz=64, batch=4, workers=0, device="cpu"), audience)
 
     monkeypatch.setattr(session, "train", shortened)

@@ -12,7 +12,8 @@ import pytest
 
 from vision_lora.__main__ import VERBS
 
-PACKAGE = Path(__file__).parents[1] / "vision_lora"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "vision_lora"
 NAME = PACKAGE.name
 
 # From the top floor down. An arrow goes down; rooms of one floor do not know each other. Verbs stand above all of them,
@@ -29,7 +30,24 @@ FLOORS = (
     {"system"},
     {"text"},
 )
-FILES, LINES = 14, 400
+FILES, LINES, FUNCTION = 14, 400, 60
+
+# Tests, and folders of them, that are of no one module or room: what every detector promises, whole jobs, what the
+# machine has to have, what is written for users.
+WHOLE = {
+    "docs",
+    "gpu",
+    "detectors/test_contract.py",
+    "detectors/test_overfit.py",
+    "streaming/test_faults.py",
+    "streaming/test_kill.py",
+    "streaming/web/test_page.py",
+    "test_docs.py",
+    "test_house.py",
+    "training/test_divergence.py",
+    "training/test_joint_runs.py",
+    "training/test_resume.py",
+}
 
 # Imports inside a function that close a circle: why each is there.
 LATE: Mapping[tuple[str, str], str] = {}
@@ -198,3 +216,56 @@ def test_every_room_says_what_it_holds() -> None:
 def test_no_file_is_long() -> None:
     sizes = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules().items()}
     assert {name: size for name, size in sizes.items() if size > LINES} == {}
+
+
+def test_no_function_is_long() -> None:
+    """Lines of a function, its docstring among them."""
+    long = {}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                assert node.end_lineno is not None
+                lines = node.end_lineno - node.lineno + 1
+                if lines > FUNCTION:
+                    long[f"{name}.{node.name}"] = lines
+    assert long == {}
+
+
+def test_no_file_of_tests_is_long() -> None:
+    sizes = {str(path.relative_to(TESTS)): len(path.read_text("utf-8").splitlines()) for path in TESTS.rglob("*.py")}
+    assert {name: size for name, size in sizes.items() if size > LINES} == {}
+
+
+@pytest.mark.parametrize(
+    ("test", "of"),
+    [
+        ("datasets/formats/test_coco.py", "datasets/formats/coco.py"),
+        ("detectors/test_export_names.py", "detectors/export.py"),  # one aspect of it
+        ("datasets/test_formats_fuzz.py", "datasets/formats"),  # a whole room
+        ("rendering/test_rendering.py", "rendering"),
+        ("test_main.py", "__main__.py"),
+        ("detectors/test_nothing.py", None),
+    ],
+)
+def test_what_a_test_is_of(test: str, of: str | None) -> None:
+    assert mirrored(Path(test)) == (of and PACKAGE / of)
+
+
+def mirrored(test: Path) -> Path | None:
+    """The module or room that a test is of, as its name and place say, or None; an aspect may stand behind the name."""
+    room, words = PACKAGE / test.parent, test.stem.removeprefix("test_").split("_")
+    for count in range(len(words), 0, -1):
+        name = "_".join(words[:count])
+        if name == room.name:
+            return room
+        for found in (room / f"{name}.py", room / name, room / f"__{name}__.py"):
+            if found.exists():
+                return found
+    return None
+
+
+def test_tests_mirror_the_package() -> None:
+    tests = {path.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
+    named = {test for test in tests if test.as_posix() in WHOLE or test.parts[0] in WHOLE}
+    assert {str(test) for test in tests - named if mirrored(test) is None} == set()
+    assert {str(test) for test in named if mirrored(test)} == set(), "listed without need"

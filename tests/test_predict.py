@@ -22,7 +22,7 @@ from vision_lora.pictures.detections import Detections
 from vision_lora.predict import main
 from vision_lora.streaming.files.results import CocoResults, legend_file
 from vision_lora.streaming.files.sinks import AnnotatedFolder
-from vision_lora.streaming.sources.source import Frame
+from vision_lora.streaming.sources.source import FileFrame
 
 
 def predict(source: str | Path, out: Path, *words: object) -> int:
@@ -75,6 +75,22 @@ def test_results_are_what_pycocotools_loads(tmp_path: Path) -> None:
     assert len(load(found, legend_file(found)).anns) == len(rows)
 
 
+def test_two_folders_with_a_file_of_one_name_stay_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Repeated, several at once and as a pattern alike: copies, names in the JSON and ids are each file's own."""
+    for line in ("line1", "line2"):
+        noise(tmp_path / "in" / line / "1.png")
+    (tmp_path / "in" / "notes.txt").touch()
+    one, two, pattern = tmp_path / "in" / "line1", tmp_path / "in" / "line2" / "1.png", tmp_path / "in" / "*"
+    for number, sources in enumerate(([one, two, one / "1.png"], [one, "--source", two], [pattern])):
+        found, out = tmp_path / f"{number}.json", tmp_path / f"out{number}"
+        words = ["--source", *sources, "--out", out, "--json", found, "--model", "starter", "--imgsz", 64]
+        assert main([str(word) for word in words]) == 0
+        assert ("not read: " in capsys.readouterr().out) == (sources == [pattern])
+        images = json.loads(legend_file(found).read_text())["images"]
+        assert [(image["id"], image["file_name"]) for image in images] == [(1, "line1/1.png"), (2, "line2/1.png")]
+        assert {file.relative_to(out).as_posix() for file in out.rglob("*.png")} == {"line1/1.png", "line2/1.png"}
+
+
 def test_a_coco_file_as_source_gives_its_own_ids(tmp_path: Path) -> None:
     noise(tmp_path / "images" / "a.png")
     truth = tmp_path / "truth.json"
@@ -95,7 +111,7 @@ def test_a_coco_file_as_source_gives_its_own_ids(tmp_path: Path) -> None:
 
 
 def test_ids_of_an_adapters_classes_follow_the_bases() -> None:
-    frame = Frame("a.png", np.zeros((32, 32, 3), np.uint8), image_id=5)
+    frame = FileFrame("a.png", np.zeros((32, 32, 3), np.uint8), image_id=5)
     boxes, scores = np.array([[1, 2, 11, 22]] * 3, "f4"), np.ones(3, "f4")
     found = Detections(boxes, scores, np.array([0, 1, 2]), ("person", "dent", "person"), 2)
     plain, given = CocoResults({}), CocoResults({"person": 12, "rust": 3})
@@ -105,6 +121,23 @@ def test_ids_of_an_adapters_classes_follow_the_bases() -> None:
     # The adapter's own "person" is the file's; the base's, and what the file lacks, come behind its highest id.
     assert [row["category_id"] for row in given.rows] == [13, 14, 12]
     assert given.rows[0]["bbox"] == [1, 2, 10, 20]
+
+
+def test_two_classes_of_one_name_keep_their_ids(tmp_path: Path) -> None:
+    """As a merged joint adapter has them that learned anew what the base calls so too."""
+    frame = FileFrame("a.png", np.zeros((32, 32, 3), np.uint8), image_id=5)
+    found = Detections(np.zeros((3, 4), "f4"), np.ones(3, "f4"), np.array([1, 2, 3]), ("person", "car", "car", "x"), 4)
+    results = CocoResults({})
+    results.add(frame, found)
+    results.write(tmp_path / "found.json")
+    legend = json.loads(legend_file(tmp_path / "found.json").read_text())
+    assert [row["category_id"] for row in results.rows] == [2, 3, 4]
+    assert [(one["id"], one["name"]) for one in legend["categories"]] == [
+        (1, "person"),
+        (2, "car"),
+        (3, "car"),
+        (4, "x"),
+    ]
 
 
 def test_the_limit_is_told_and_can_be_raised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +198,7 @@ def test_what_was_found_until_an_error_is_kept(
         noise(tmp_path / "in" / f"{name}.png")
     write = AnnotatedFolder.write
 
-    def failing(self: AnnotatedFolder, frame: Frame, found: Any) -> None:
+    def failing(self: AnnotatedFolder, frame: FileFrame, found: Any) -> None:
         if frame.name == "b.png":
             raise stop
         write(self, frame, found)
@@ -201,7 +234,7 @@ def test_json_that_has_no_place_in_the_end_is_kept_elsewhere(
 
 
 def test_a_nul_in_an_option_is_told() -> None:
-    from vision_lora.options.verbs import PredictConfig
+    from vision_lora.options.detect import PredictConfig
 
     assert issubclass(PredictConfig, Options)
     with pytest.raises(ConfigError, match="--out"):

@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    if verb == "--completion":
+        return _complete(options)
     if verb not in available():
         near = difflib.get_close_matches(verb, available(), 1)
         meant = f"did you mean {near[0]!r}? " if near else ""
@@ -54,6 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     code: int = importlib.import_module(f"vision_lora.{verb}").main(options)
     return code
+
+
+def _complete(words: Sequence[str]) -> int:
+    """Print the script that completes verbs and options in a shell."""
+    from vision_lora.options.completion import SHELLS, script  # knows the options of all verbs, which takes time
+
+    if len(words) != 1 or words[0] not in SHELLS:
+        given = " ".join(words) or "(nothing)"
+        print(f"vision-lora: --completion {given}: expected one of {', '.join(SHELLS)}", file=sys.stderr)
+        return 2
+    print(script(words[0]))
+    return 0
 
 
 def available() -> dict[str, Path]:
@@ -68,7 +82,8 @@ def usage() -> str:
     verbs = "\n".join(f"  {verb:<10} {_first_line(file)}" for verb, file in available().items())
     return (
         f"usage: vision-lora VERB [options]\n\n{purpose}\n\nverbs:\n{verbs}\n\n"
-        "`vision-lora VERB --help` lists a verb's options."
+        "`vision-lora VERB --help` lists a verb's options. `--version` tells the version; `--completion bash` prints\n"
+        "what completes verbs and options with the Tab key (zsh too)."
     )
 
 

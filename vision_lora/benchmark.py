@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import BenchmarkConfig
+from vision_lora.options.compare import BenchmarkConfig
 
 
 def run(config: BenchmarkConfig, console: Console) -> None:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.camera import CameraConfig
 from vision_lora.options.command_line import run_verb
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.system.signals import stopped_by_signals as _stopped_by_signals
 
 if TYPE_CHECKING:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vision_lora.datasets import open_dataset
-from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.checking.check import Finding, Report, check_dataset
-from vision_lora.datasets.checking.fix import write_fixed
-from vision_lora.datasets.checking.preview import preview_sheet, write_preview
-from vision_lora.datasets.checking.report import summary, write_html, write_json
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import CheckConfig
-from vision_lora.system.outputs import check_file, check_new_folder
+from vision_lora.options.tools import CheckConfig
+
+if TYPE_CHECKING:
+    from vision_lora.datasets.checking.check import Report
 
 DOUBTED = 0.5  # how far a label is doubted, 0 to 1, from which on it is listed
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -30,6 +27,15 @@ def run(config: CheckConfig, console: Console) -> int:
     Returns:
         0 where nothing would spoil training, 1 where something would.
     """
+    # late: torch takes seconds, --help should not
+    from vision_lora.datasets import open_dataset
+    from vision_lora.datasets.batches.augment import load_recipe
+    from vision_lora.datasets.checking.check import check_dataset
+    from vision_lora.datasets.checking.fix import write_fixed
+    from vision_lora.datasets.checking.preview import preview_sheet, write_preview
+    from vision_lora.datasets.checking.report import summary, write_html, write_json
+    from vision_lora.system.outputs import check_file, check_new_folder
+
     dataset = open_dataset(config.data, strict=config.strict).sure()
     inputs = [Path(config.data), *(sample.path for samples in dataset.splits.values() for sample in samples)]
     for option, endings in (("html", (".html", ".htm")), ("json", (".json",)), ("preview", (".png", ".jpg", ".jpeg"))):
@@ -60,7 +66,8 @@ def run(config: CheckConfig, console: Console) -> int:
 
 def _doubt_labels(report: Report, config: CheckConfig) -> list[str]:
     """Add what an adapter does not believe to the findings; gives a gallery of it for the page."""
-    from vision_lora.detectors.load import load_detector  # late: a check without an adapter needs no torch
+    from vision_lora.datasets.checking.check import Finding
+    from vision_lora.detectors.load import load_detector
     from vision_lora.evaluation.labels import doubted_labels
     from vision_lora.evaluation.report.gallery import STYLE, gallery, in_words
 
@@ -80,6 +87,8 @@ def _doubt_labels(report: Report, config: CheckConfig) -> list[str]:
 
 
 def _print(report: Report, console: Console) -> None:
+    from vision_lora.datasets.checking.report import summary
+
     rows = summary(report)
     table = Table("class", *(f"{row['split']}: pictures / boxes" for row in rows), title=str(report.dataset.source))
     for index, name in enumerate(report.dataset.names):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import CompareConfig
+from vision_lora.options.compare import CompareConfig
 
 if TYPE_CHECKING:
     from vision_lora.comparison.cells.cell import Cell

@@ -10,23 +10,24 @@ from pathlib import Path
 from rich.console import Console
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import DemoConfig
+from vision_lora.options.tools import DemoConfig
 
 
 def run(config: DemoConfig, console: Console) -> None:
     """Make what is not there yet, and say how to go on."""
     from vision_lora.datasets import open_dataset  # late: the readers take a second, --help should not
     from vision_lora.rendering.video import write_video
-    from vision_lora.rendering.write import is_there, write_pictures
+    from vision_lora.rendering.write import command, is_there, write_pictures
 
     folder = Path(config.out)
     file, video = folder / "defects.yaml", folder / "conveyor.mp4"
     # Both are asked before either is made: a mistake is told at once.
-    todo = [config.exist_ok or not is_there(one, config.seed) for one in (file, video.with_suffix(".json"))]
+    made = {file: command(config.seed, config.test), video.with_suffix(".json"): command(config.seed)}
+    todo = [config.exist_ok or not is_there(one, by) for one, by in made.items()]
     start = time.perf_counter()
     if todo[0]:
         with console.status("drawing pictures"):
-            write_pictures(folder, config.seed)
+            write_pictures(folder, config.seed, config.test)
     data = open_dataset(file)
     boxes = sum(len(sample.boxes) for samples in data.splits.values() for sample in samples)
     pictures = ", ".join(f"{split} {len(samples)}" for split, samples in data.splits.items())

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from vision_lora.errors import DataError
 from vision_lora.options.command_line import run_verb
+from vision_lora.options.detect import EvaluateConfig
 from vision_lora.options.threshold import Rule
-from vision_lora.options.verbs import EvaluateConfig
 from vision_lora.pictures.detections import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def run(config: EvaluateConfig, console: Console) -> None:
     detector = load_detector(config.model, config.adapter, config.device)
     imgsz = config.imgsz or detector.imgsz
     result, found = measure_split(detector, dataset, samples, config)
+    card = None if detector.adapter is None else detector.adapter.card
     rule = None if config.threshold is None else Rule.parse(config.threshold)
-    one, chosen = assess(detector, found, samples, result, rule=rule, split=config.split, groups=groups)
+    one, chosen = assess(card, found, samples, result, rule=rule, split=config.split, groups=groups)
 
     _print(result, len(samples), console)
     measured = f"{config.split} at {imgsz} px, {detector.base}{f' with {config.adapter}' if config.adapter else ''}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import ExportConfig
+from vision_lora.options.tools import ExportConfig
 
 
 def run(config: ExportConfig, console: Console) -> None:

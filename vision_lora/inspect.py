@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import InspectConfig
+from vision_lora.options.tools import InspectConfig
 
 
 def run(config: InspectConfig, console: Console) -> None:
     """Print the header and, layer by layer, how much is changed; fails where the adapter does not fit the base."""
-    from vision_lora.adapters.file import load_adapter
+    from vision_lora.adapters.file import load_adapter, precision_of
     from vision_lora.adapters.inspection import changes
     from vision_lora.detectors.load import load_detector
 
@@ -32,7 +32,8 @@ def run(config: InspectConfig, console: Console) -> None:
         "pass": "joint: one for the base's classes and these" if adapter.joint else "exact: beside the base's own",
         "trained at": f"{card.imgsz} px",
         "alpha": f"{card.alpha:g}",
-        "numbers": ", ".join(f"{count:,} {part}" for part, count in adapter.parameter_count().items() if count),
+        "numbers": ", ".join(f"{count:,} {part}" for part, count in adapter.parameter_count().items() if count)
+        + f" ({precision_of(Path(config.file))})",
         "metrics": ", ".join(f"{json.dumps(name)[1:-1]} {_short(value)}" for name, value in card.metrics.items())
         or "none",
         "thresholds": ", ".join(f"{name} {value:.3g}" for name, value in card.thresholds.items())

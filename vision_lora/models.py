@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from vision_lora.detectors.new_adapter import plan_adapter
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import ModelsConfig
+from vision_lora.options.tools import ModelsConfig
 
 if TYPE_CHECKING:
     from vision_lora.adapters.plan import Plan
@@ -47,6 +46,8 @@ def _numbers(detector: Detector, config: ModelsConfig) -> tuple[str, str, str, s
 
 
 def _plan(detector: Detector, config: ModelsConfig) -> Plan:
+    from vision_lora.detectors.new_adapter import plan_adapter
+
     return plan_adapter(detector, 1, rank=config.rank, variant=config.variant, placement=config.placement)
 
 

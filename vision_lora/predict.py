@@ -13,7 +13,7 @@ from rich.console import Console
 
 from vision_lora.errors import OutputError
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import PredictConfig
+from vision_lora.options.detect import PredictConfig
 
 if TYPE_CHECKING:
     from vision_lora.detectors.base import Detector
@@ -25,12 +25,12 @@ def run(config: PredictConfig, console: Console) -> None:
     """Detect, write, and print what was found."""
     from vision_lora.detectors.load import load_detector
     from vision_lora.streaming.files.results import CocoResults, legend_file
-    from vision_lora.streaming.sources.source import open_files
+    from vision_lora.streaming.sources.several import open_sources
     from vision_lora.system.cores import Threads
     from vision_lora.system.outputs import check_file, earlier_results, results_folder
 
-    source = open_files(config.source, results=earlier_results(config.out))
-    inputs = (config.source, config.model, config.adapter, *source.files)
+    source = open_sources(config.sources, results=earlier_results(config.out))
+    inputs = (*config.sources, config.model, config.adapter, *source.files)
     target = check_file("json", config.json, endings=(".json",), inputs=inputs)
     if target is not None:
         check_file("json", str(legend_file(target)), inputs=inputs)
@@ -61,21 +61,12 @@ def _detect(
     config: PredictConfig, detector: Detector, source: FileSource, results: CocoResults, out: Path, console: Console
 ) -> None:
     """Go through the pictures, collect results, write copies, and print what was found."""
-    from vision_lora.streaming.files.detect import detect_frames
+    from vision_lora.streaming.files.detect import detect_as
     from vision_lora.streaming.files.sinks import AnnotatedFolder
 
     counts, at_limit = Counter[str](), 0
     with closing(AnnotatedFolder(out, source)) as sink:
-        for frame, found in detect_frames(
-            detector,
-            source,
-            imgsz=config.imgsz or detector.imgsz,
-            batch=config.batch,
-            mode=config.mode,
-            readout=detector.readout(config.confidence, iou=config.iou, limit=config.limit),
-            tile=config.tile,
-            overlap=config.overlap,
-        ):
+        for frame, found in detect_as(config, detector, source):
             results.add(frame, found)  # first: the place for copies may end
             sink.write(frame, found)
             counts.update(f"{found.name(i)} ({found.source(i)})" for i in range(len(found)))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import RetentionConfig
+from vision_lora.options.detect import RetentionConfig
 
 
 def run(config: RetentionConfig, console: Console) -> None:

@@ -21,7 +21,7 @@ from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import CHECKSUM, KEY, load_adapter, save_adapter, save_card
 from vision_lora.adapters.weights.deltas import VARIANTS, NewRows
 from vision_lora.adapters.weights.tensors import MAX_BYTES
-from vision_lora.errors import AdapterError, BrokenAdapterError, NewerAdapterError
+from vision_lora.errors import AdapterError, BrokenAdapterError, NewerAdapterError, VisionLoraError
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
 
@@ -170,7 +170,7 @@ def test_numbers_beyond_half_precision_are_not_written_as_infinity(tmp_path: Pat
 
 @pytest.mark.parametrize(("path", "dtype"), [("missing/a.safetensors", torch.float32), ("a", torch.bfloat16)])
 def test_what_cannot_be_written_is_said_in_one_line(path: str, dtype: torch.dtype, tmp_path: Path) -> None:
-    with pytest.raises(AdapterError, match=path):
+    with pytest.raises(VisionLoraError, match=path):
         save_adapter(build.adapter(build.network()), tmp_path / path, dtype=dtype)
 
 

@@ -102,12 +102,12 @@ def test_a_known_delta() -> None:
 
 @pytest.mark.parametrize("variant", ["lora", "dora", "lora-fa", "rslora"])
 def test_a_higher_rank_moves_a_layer_no_faster(variant: str) -> None:
-    """Under Adam each rank adds to the first step of B·A, so the default factor falls with it; rslora by its root."""
+    """Under Adam each rank adds to the steps of B·A, so the default factor falls with the root of their number."""
     kind = VARIANTS[variant]
     assert issubclass(kind, LowRank)
 
     def factor(rank: int) -> float:
-        return kind(64, 64, rank, kind.default_alpha).strength
+        return kind(64, 64, rank, kind.default_alpha(rank)).strength
 
-    assert factor(8) == pytest.approx(2)
-    assert factor(16) == pytest.approx(2 / (math.sqrt(2) if variant == "rslora" else 2))
+    assert kind.default_alpha(8) == pytest.approx(16 / math.sqrt(8) if variant == "rslora" else 16, abs=0)
+    assert [factor(rank) for rank in (4, 8, 16, 32)] == pytest.approx([2 * math.sqrt(2), 2, math.sqrt(2), 1])

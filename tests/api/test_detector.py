@@ -64,12 +64,12 @@ def test_the_same_detections_as_the_verb(
     results = detector.predict(source, **given)
     words = ["--source", source, "--out", tmp_path / "out", "--model", "starter", "--device", "cpu"]
     words += ["--threads", 1, "--json", tmp_path / "found.json"] + (["--adapter", line3] if with_adapter else [])
-    given.setdefault("mode", "defects" if with_adapter else "general")
     words += [word for name, value in given.items() for word in (f"--{name}", value)]
     assert predict_verb([str(word) for word in words]) == 0
     assert results.to_coco() == json.loads((tmp_path / "found.json").read_text())
     both = {"general", "defects"} if with_adapter else {"general"}
-    expected = both if given["mode"] == "both" else {given["mode"]}
+    mode = given.get("mode", "defects" if with_adapter else "general")
+    expected = both if mode == "both" else {mode}
     assert {row["source"] for row in results.to_rows()} == expected
 
 
@@ -156,6 +156,13 @@ def test_a_list_may_hold_anything(tmp_path: Path, plain: Detector) -> None:
     saved = results.save(tmp_path / "out")
     names = {file.relative_to(saved).as_posix() for file in saved.rglob("*") if file.is_file()}
     assert names == {one.name for one in results[:6]} | {"b/v.avi.mp4"}
+
+
+def test_a_pattern_stands_for_what_it_matches(tmp_path: Path, plain: Detector) -> None:
+    folder(tmp_path / "a")
+    assert [one.name for one in plain.predict(tmp_path / "a" / "[0-2].png", imgsz=64)] == ["0.png", "2.png"]
+    given = [str(tmp_path / "a" / "*.png"), drawn(1)]
+    assert [one.name for one in plain.predict(given, imgsz=64)] == ["0.png", "2.png", "picture-1.png"]
 
 
 def test_a_buffer_may_be_used_again(plain: Detector) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.api.build import adapter
 from vision_lora import Trained, VisionLoraError, fit
 from vision_lora.evaluation.coco_map import ClassResult, MapResult
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training import session
 
 SCORES = MapResult(0.5, 0.6, 0.7, None, 0.2, 0.3, {"scratch": ClassResult(0.5, 0.6, 3, 2)})
@@ -25,9 +25,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[TrainConfig]:
     """Options that sessions were started with; none of them trains."""
     configs: list[TrainConfig] = []
 
-    def train(config: TrainConfig, audience: session.Audience) -> Any:
+    def train(config: TrainConfig, audience: session.Listener) -> Any:
         configs.append(config)
-        audience.started(None, {}, 0, None, tmp_path)  # type: ignore[arg-type]
         audience.stepped(1, 1, 1, {"box": 1.0})
         audience.validated(ROW, best=True)
         values = {**SCORES.to_json(), "best_epoch": 1, "method": config.method}

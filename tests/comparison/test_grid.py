@@ -24,7 +24,7 @@ from vision_lora.comparison.grid import plan_grid, run_grid
 from vision_lora.comparison.report.result import command
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.options.verbs import CompareConfig
+from vision_lora.options.compare import CompareConfig
 from vision_lora.pictures.detections import Detections
 from vision_lora.system.outputs import write_json
 

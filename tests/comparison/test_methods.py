@@ -19,6 +19,9 @@ def test_a_method_is_a_name_with_options_of_train() -> None:
     assert ssf.options == {"method": "lora", "variant": "ssf"}
     assert head.options == {"method": "head", "ema": 0.0}
     assert outside.options == {}
+    live, race = parse_methods("lora:norm=live:rank=32,lora:rank=auto", LRS)
+    assert live.options == {"method": "lora", "norm": "live", "rank": 32}
+    assert race.options == {"method": "lora", "rank": "auto"}
 
 
 def test_who_keeps_the_classes_of_the_base() -> None:
@@ -49,6 +52,8 @@ def test_each_method_tries_as_many_learning_rates() -> None:
         ("lora:rank=many", "rank=many; expected a number"),
         ("lora:rank=0", "lora:rank=0: --rank 0: expected 1 or more"),
         ("lora:variant=magic", "variant=magic; expected one of lora, rslora"),
+        ("lora:norm=batch", "norm=batch; expected one of frozen, live"),
+        ("lora:norm=live:joint", "--norm live: expected frozen with --joint"),
         ("lora,full,lora", "--methods lora: given twice"),
         ("full,full:lrs=0.1/0.2", "--methods full: given twice"),
         ("full:lrs=0.1/x", "learning rates 0.1,x; expected numbers between 0 and 1"),

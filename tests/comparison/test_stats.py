@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vision_lora.comparison.matches import match
 from vision_lora.comparison.stats import paired, resampled
 from vision_lora.datasets.sample import Sample
+from vision_lora.evaluation.matches import match
 from vision_lora.pictures.detections import Detections
 
 BOX = np.array([[10, 10, 50, 50]], np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.batches.loader import train_loader
+from vision_lora.datasets.batches.loader import Loading, train_loader
 from vision_lora.datasets.leaves import leaves
 
 
@@ -27,6 +27,6 @@ def test_spectrum_falls_with_frequency_like_a_photograph() -> None:
 
 
 def test_they_load_like_files() -> None:
-    loader = train_loader(leaves(4, 64, 0), 64, 2, recipe=load_recipe("replay"), seed=0, workers=0)
+    loader = train_loader(leaves(4, 64, 0), 64, 2, recipe=load_recipe("replay"), seed=0, loading=Loading(0))
     assert sum(len(batch) for batch in loader) == 4
     assert not loader.problems

@@ -23,7 +23,7 @@ from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import CheckpointError
 from vision_lora.export import main
-from vision_lora.options.verbs import ExportFormat
+from vision_lora.options.tools import ExportFormat
 from vision_lora.pictures.detections import Mode
 
 # isort: split
@@ -37,10 +37,10 @@ MORE = ("no", "010, 2")
 ENDINGS: dict[ExportFormat, str] = {"pt": "m.pt", "onnx": "m.onnx", "openvino": "m.xml"}
 
 
-def detector() -> YoloDetector:
-    """A detector of two classes, of few layers."""
+def detector(*, end2end: bool = False) -> YoloDetector:
+    """A detector of two classes, of few layers; its head needs suppression, or none."""
     torch.manual_seed(0)
-    network: Any = DetectionModel(dict(TINY), verbose=False)
+    network: Any = DetectionModel({**TINY, "end2end": end2end}, verbose=False)
     network.names = dict(enumerate(OLD))
     made = YoloDetector.of(network, "tiny.pt")
     made.side = SIDE
@@ -91,11 +91,11 @@ KINDS: dict[str, tuple[Callable[[], YoloDetector], tuple[str, ...]]] = {
     "second exact": (lambda: second(joint=False), MORE),
     "second joint": (lambda: second(joint=True), OLD + NEW + MORE),
     "joint with a name twice": (lambda: attached(detector(), "car", "dent", joint=True), (*OLD, "car", "dent")),
+    "joint without suppression": (lambda: attached(detector(end2end=True), *NEW, joint=True), OLD + NEW),
     "merged before": (merged, OLD + NEW),
     "full": (lambda: full(keep=False), NEW),
     "full, joint": (lambda: full(keep=True), OLD + NEW),
 }
-EVERYWHERE = ("exact", "joint", "second joint")  # with OpenVINO too, whose file is made of the ONNX one
 
 
 def names_and_outputs(file: Path, format: ExportFormat, images: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
@@ -123,10 +123,8 @@ def names_and_outputs(file: Path, format: ExportFormat, images: np.ndarray) -> t
     return tuple(literal.values()), outputs
 
 
-@pytest.mark.parametrize(
-    ("kind", "format"),
-    [(kind, to) for kind in KINDS for to in ENDINGS if to != "openvino" or kind in EVERYWHERE],
-)
+@pytest.mark.parametrize("format", ENDINGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_exports_call_classes_as_the_detector_does(kind: str, format: ExportFormat, tmp_path: Path) -> None:
     make, expected = KINDS[kind]
     made = make()
@@ -134,13 +132,17 @@ def test_exports_call_classes_as_the_detector_does(kind: str, format: ExportForm
     images = torch.randint(0, 256, (1, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     names, outputs = names_and_outputs(done.files[0], format, images.numpy().astype(np.float32) / 255)
     assert names == done.names == expected
-    assert outputs.shape[1] == 4 + len(names)
     joint = made.adapter is not None and made.adapter.joint
     mode: Mode = "both" if joint else "defects" if made.adapter else "general"
     (found,) = made.detect(images, mode=mode, readout=Readout(confidence=0.0))
-    best = outputs[0, 4:].max(1)  # of each class, over all places
-    assert found.scores[0] == pytest.approx(best.max(), abs=1e-3)
-    assert found.name(0) == names[int(best.argmax())]
+    if made.head.end2end:
+        score, best = outputs[0, 0, 4:]
+    else:
+        assert outputs.shape[1] == 4 + len(names)
+        scores = outputs[0, 4:].max(1)  # of each class, over all places
+        score, best = scores.max(), scores.argmax()
+    assert found.scores[0] == pytest.approx(score, abs=1e-3)
+    assert found.name(0) == names[int(best)]
 
 
 def test_exports_of_a_merged_network_say_what_was_merged(tmp_path: Path) -> None:
@@ -177,6 +179,16 @@ def test_modes_say_the_same_names_as_the_merged_network(joint: bool) -> None:
         assert defects.source(index) == "defects"
         assert defects.scores[index] <= best[defects.name(index)] + 1e-5
     assert defects.name(0) == max(best, key=lambda name: best[name])
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_what_an_adapter_learned_is_looked_for_by_default(joint: bool) -> None:
+    made = attached(detector(), *NEW, joint=joint)
+    picture = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    for adapter, expected in (("default", "defects"), (None, "general")):
+        made.use(adapter)
+        (found,) = made.predict([picture], SIDE, readout=Readout(confidence=0.0))
+        assert {found.source(index) for index in range(len(found))} == {expected}
 
 
 @pytest.mark.parametrize("joint", [True, False])

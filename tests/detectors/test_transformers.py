@@ -54,7 +54,7 @@ def test_folding_keeps_what_it_computes(name: str) -> None:
     left = [type(layer).__name__ for layer in folded.network.modules() if "BatchNorm" in type(layer).__name__]
     assert not left
     assert isinstance(folded, TransformersDetector)
-    assert (folded.folded > 0) == any("BatchNorm" in type(layer).__name__ for layer in plain.network.modules())
+    assert bool(folded.norms) == any("BatchNorm" in type(layer).__name__ for layer in plain.network.modules())
     images, logits = plain.prepare(pictures(1)[0]), []
     for one in (plain, folded):
         assert isinstance(one, TransformersDetector)
@@ -99,7 +99,7 @@ def test_a_local_folder_loads_and_gives_its_names(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     detector = load_base(f"hf:{folder}")
     assert (detector.family, detector.names, detector.base) == ("transformers", tuple("abcde"), "tiny-yolos")
-    assert detector.folded == 0  # type: ignore[attr-defined]
+    assert not detector.norms
     again = load_base(str(folder))
     assert again.fingerprint == detector.fingerprint
 
@@ -276,6 +276,6 @@ def test_a_backbone_of_timm_is_folded_too() -> None:
     torch.manual_seed(0)
     own = as_trained(transformers.AutoModelForObjectDetection.from_config(config))
     detector = TransformersDetector(own, transformers.DetrImageProcessor(), "timm")
-    assert detector.folded == 20
+    assert len(detector.norms) == 20
     detector.attach(new_adapter(detector, NAMES, rank=1))
     assert torch.isfinite(detector.losses(*pictures(1))["detection"])

@@ -17,7 +17,6 @@ from vision_lora.adapters.layers import Adapted
 from vision_lora.adapters.weights.deltas import VARIANTS
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
-from vision_lora.detectors import yolo
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.network.fold import fold_batchnorm
 from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
@@ -235,11 +234,6 @@ def test_new_rows_expect_few_objects(shared: Path) -> None:
 def test_class_names_have_to_be_there_and_single(shared: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(AdapterError, match="expected at least one, each name once"):
         new_adapter(YoloDetector.load(str(shared / "weights" / "yolo11n.pt")), names)
-
-
-def test_nms_runs_in_torchvision() -> None:
-    """Ultralytics falls back to a Python loop, 20 times slower, where nobody imported torchvision."""
-    assert "torchvision" in vars(yolo)
 
 
 class Code:

@@ -12,11 +12,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from vision_lora.comparison.matches import match, mean_average_precision
 from vision_lora.datasets import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
 from vision_lora.evaluation.coco_map import coco_map
+from vision_lora.evaluation.matches import match, mean_average_precision
 from vision_lora.pictures.detections import Detections
 
 NAMES = ("crazing", "inclusion", "scratches")

@@ -12,8 +12,8 @@ import torch
 
 from tests.datasets.build import yolo
 from vision_lora.benchmarks.gpu import gpu_rows
-from vision_lora.benchmarks.probe import noise_batch
 from vision_lora.benchmarks.steps import adapted, full, training_step
+from vision_lora.datasets.batches.noise import noise_batch
 from vision_lora.train import main as train
 
 
@@ -60,9 +60,16 @@ def test_a_run_with_graphs_is_one_without(words: tuple[str, ...], tmp_path: Path
             assert float(row[name]) == pytest.approx(float(plain[name]), rel=0.05)
 
 
-def test_what_cannot_be_captured_is_named_and_runs(tmp_path: Path) -> None:
-    summary, _ = run(tmp_path, "--precision", "fp16")
-    assert summary["graphs"] == "fp16 scales its losses by what it has seen"
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--precision", "fp16"), "fp16 scales its losses by what it has seen"),
+        (("--norm", "live"), "live BatchNorm would take the passes before a capture into its statistics"),
+    ],
+)
+def test_what_cannot_be_captured_is_named_and_runs(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    summary, _ = run(tmp_path, *words)
+    assert summary["graphs"] == told
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.readout import Readout
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
+from vision_lora.options.camera import CameraConfig
 from vision_lora.pictures.detections import Detections
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import DetectedFrame
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.streaming.build import SquareFinder
-from vision_lora.streaming.options import CameraConfig
+from vision_lora.options.camera import CameraConfig
 from vision_lora.streaming.records.journal import Journal
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.camera import CameraConfig
 from vision_lora.options.command_line import parse
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.settings import SourceSettings, read_sources
 
 
@@ -39,7 +39,7 @@ def test_the_same_from_words_and_from_yaml(tmp_path: Path) -> None:
         CameraConfig, "camera", ["--config", str(file), "--source", "clip.mp4", "--adapter", "line.safetensors"]
     )
     line, press, clip = read_sources(config)
-    assert (config.serve, line.name, line.choice) == (8080, "line1", Choice("line", "both", None))
+    assert (config.serve, line.name, line.choice) == (8080, "line1", Choice("line", "defects", None))
     assert (press.name, press.address.kind) == ("press", "usb")
     assert press.choice == Choice("press", "defects", 0.4, {"dent": 0.6})
     assert press.adapter == Path("a/press.safetensors")
@@ -47,6 +47,23 @@ def test_the_same_from_words_and_from_yaml(tmp_path: Path) -> None:
     assert (clip.name, clip.address.live) == ("clip", False)
     words = ["--source", "rtsp://u:p@line1/s", "--source=clip.mp4", "--model", "yolo11n.pt"]
     assert [source.name for source in read_sources(parse(CameraConfig, "camera", words))] == ["line1", "clip"]
+
+
+@pytest.mark.parametrize(
+    ("options", "entry", "mode"),
+    [
+        ({}, {}, "general"),
+        ({"adapter": "a.safetensors"}, {}, "defects"),
+        ({}, {"adapter": "a.safetensors"}, "defects"),
+        ({"mode": "both"}, {"adapter": "a.safetensors"}, "both"),
+        ({"mode": "both"}, {"adapter": "a.safetensors", "mode": "general"}, "general"),
+    ],
+)
+def test_a_source_is_watched_for_its_adapters_classes(
+    options: dict[str, Any], entry: dict[str, Any], mode: str
+) -> None:
+    (source,) = sources({"url": "0", **entry}, **options)
+    assert source.choice.mode == mode
 
 
 @pytest.mark.parametrize(

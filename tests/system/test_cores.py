@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from vision_lora.errors import ConfigError
-from vision_lora.options.verbs import EvaluateConfig, TrainConfig
+from vision_lora.options.detect import EvaluateConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system import cores
 from vision_lora.system.cores import Others, Threads, loader_processes
 from vision_lora.train import main as train

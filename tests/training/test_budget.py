@@ -10,7 +10,7 @@ import pytest
 from tests.runs import options
 from vision_lora.adapters.file import load_adapter
 from vision_lora.errors import ConfigError
-from vision_lora.options.option import Budget
+from vision_lora.options.capacity import Budget
 from vision_lora.train import main as train
 
 

@@ -16,9 +16,9 @@ from tests.training import tiny
 from vision_lora.datasets import Sample, open_dataset
 from vision_lora.datasets.batches import cache, loader
 from vision_lora.datasets.batches.augment import Recipe
-from vision_lora.datasets.batches.loader import TrainLoader, train_loader
+from vision_lora.datasets.batches.loader import Loading, TrainLoader, train_loader
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.runs.failures import in_words
 
 BOX = "0 0.5 0.5 0.5 0.5\n"
@@ -83,7 +83,7 @@ def samples(tmp_path: Path) -> list[Sample]:
 
 
 def loading(samples: list[Sample], **options: Any) -> TrainLoader:
-    return train_loader(samples, 96, 2, recipe=Recipe("none"), seed=0, **options)
+    return train_loader(samples, 96, 2, recipe=Recipe("none"), seed=0, loading=Loading(**options))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vision_lora.options.verbs import TrainConfig
-from vision_lora.training.session import Audience, train
+from vision_lora.options.train import TrainConfig
+from vision_lora.training.loop.listener import Listener
+from vision_lora.training.session import train
 
 STEPS = 70  # two epochs: past the end of the warm-up, where the rate is highest
 
@@ -17,15 +18,12 @@ class EnoughError(Exception):
     """The run has shown what it had to."""
 
 
-class Watch(Audience):
+class Watch(Listener):
     """Keeps the first epochs' mean losses, then ends the run."""
 
     def __init__(self) -> None:
         self.steps = 0
         self.means: dict[str, float] = {}
-
-    def started(self, *_: object) -> None:
-        """Nothing."""
 
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
         """Stop in the third epoch."""

@@ -13,7 +13,7 @@ from PIL import Image
 from vision_lora.datasets.sample import Sample
 from vision_lora.pictures.detections import Detections
 from vision_lora.pictures.drawing import Colour, class_colour
-from vision_lora.training.pictures import agreement, choose, iou, save_curves, save_prediction_grid
+from vision_lora.training.pictures import agreement, choose, save_curves, save_prediction_grid
 
 NAMES = ("crazing", "inclusion", "scratches")
 BOX = (20.0, 20.0, 80.0, 80.0)
@@ -157,9 +157,3 @@ def test_choice_repeats_nothing_and_covers_every_class(classes: list[list[int]],
     present = {c for cs in classes for c in cs}
     if pictures >= 4:
         assert present == {c for i in chosen for c in classes[i]}
-
-
-def test_iou_of_each_box_with_each() -> None:
-    a = np.array([[0, 0, 10, 10], [0, 0, 5, 10]], np.float32)
-    b = np.array([[5, 0, 15, 10], [20, 20, 30, 30], [0, 0, 10, 10]], np.float32)
-    assert iou(a, b) == pytest.approx(np.array([[1 / 3, 0, 1], [0, 0, 0.5]]))

@@ -14,7 +14,7 @@ from tests.datasets.build import picture
 from tests.training import tiny
 from vision_lora.errors import ConfigError, TrainingError
 from vision_lora.training import session
-from vision_lora.training.loop import fit
+from vision_lora.training.loop import learning
 from vision_lora.training.runs.state import STATE, State, fingerprint
 
 
@@ -72,8 +72,8 @@ def kill_at(number: int, call: Callable[..., object], *, before: bool) -> Callab
 
 # The n-th call of what, and whether before its work. The first state is that before the first step.
 POINTS = {
-    "in the first epoch": (session, "measure", 1, True),
-    "in a validation": (session, "measure", 2, True),
+    "in the first epoch": (session, "measure_map", 1, True),
+    "in a validation": (session, "measure_map", 2, True),
     "between the best weights and the state": (State, "save", 2, True),
     "after the state": (State, "save", 3, False),
     "after the last epoch, before the summary": (session, "_report", 1, True),
@@ -95,13 +95,13 @@ def test_it_ends_with_the_same_bits(point: str, whole: Path, tmp_path: Path, mon
 
 def test_random_draws_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loss that draws random numbers, as denoising and dropout do, and worker processes, which need seeds."""
-    forward = fit.Step.forward
+    forward = learning.Step.forward
 
-    def noisy(self: fit.Step, *args: object, **options: bool) -> dict[str, torch.Tensor]:
+    def noisy(self: learning.Step, *args: object, **options: bool) -> dict[str, torch.Tensor]:
         losses = forward(self, *args, **options)  # type: ignore[arg-type]
         return {name: loss * torch.rand(()) for name, loss in losses.items()}
 
-    monkeypatch.setattr(fit.Step, "forward", noisy)
+    monkeypatch.setattr(learning.Step, "forward", noisy)
     dataset = tiny.data(tmp_path / "data")
     tiny.run(tiny.options(dataset, tmp_path / "whole", workers=1))
     with monkeypatch.context() as patch:
@@ -118,11 +118,7 @@ def test_a_run_that_patience_ended_is_over(tmp_path: Path, monkeypatch: pytest.M
     ends = iter([(0.5, 0.5), (0.4, 0.4)])
     with monkeypatch.context() as patch:
         patch.setattr(session, "_report", kill_at(1, session._report, before=True))
-        patch.setattr(
-            session,
-            "measure",
-            lambda *_, **__: (type("Result", (), dict(zip(("map50_95", "map50"), next(ends), strict=True))), []),
-        )
+        patch.setattr(session, "measure_map", lambda *_, **__: next(ends))
         with pytest.raises(Killed):
             tiny.run(config)
     watch = tiny.Watch()
@@ -260,11 +256,11 @@ def test_a_full_disk_keeps_the_state_before(tmp_path: Path, monkeypatch: pytest.
     state = State(tmp_path / STATE, {"data": "a"})
     state.save({"rows": [1]})
 
-    def full(_: object, file: Path) -> None:
-        file.write_bytes(b"half")
-        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 128 vs 64")
+    def full(file: Path, _: object) -> None:
+        file.write_text("half")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(TrainingError, match="make room"):
         state.save({"rows": [1, 2]})
     assert [file.name for file in tmp_path.iterdir()] == [STATE]

@@ -11,8 +11,9 @@ import torch
 
 from tests.datasets.build import yolo
 from vision_lora.adapters.file import load_adapter
-from vision_lora.options.verbs import TrainConfig
-from vision_lora.training.session import Audience, Summary, train
+from vision_lora.options.train import TrainConfig
+from vision_lora.training.loop.listener import Listener
+from vision_lora.training.session import Summary, train
 
 
 def data(root: Path) -> Path:
@@ -28,15 +29,12 @@ def options(dataset: Path, out: Path, **more: object) -> TrainConfig:
     return TrainConfig(**given)  # type: ignore[arg-type]
 
 
-class Watch(Audience):
+class Watch(Listener):
     """Listens, and may do something at a point of the run."""
 
     def __init__(self, at_step: Callable[[int, int], None] | None = None) -> None:
         self.at_step = at_step
         self.epochs: list[int] = []
-
-    def started(self, *_: object) -> None:
-        """Nothing."""
 
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
         """What was asked for."""

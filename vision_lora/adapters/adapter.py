@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vision_lora.adapters.plan import Plan, make_delta
-from vision_lora.adapters.weights.deltas import Delta, NewRows
+from vision_lora.adapters.weights.deltas import Delta, NewRows, ScaleShift
+from vision_lora.adapters.weights.live import FoldedNorm, LiveNorm
 from vision_lora.errors import AdapterError, ClassClashError
 from vision_lora.text.names import strange, unfit
 
@@ -124,6 +126,49 @@ class Adapter(nn.Module):
                 part = "scale and shift" if name in ("gain", "shift") else "low-rank factors"
                 counts["new class rows" if isinstance(delta, NewRows) else part] += parameter.numel()
         return counts
+
+    def thaw(self, norms: Mapping[str, FoldedNorm]) -> int:
+        """Make the BatchNorm of adapted layers live in training, see `vision_lora.adapters.weights.live`.
+
+        Args:
+            norms: those that were folded into the base, by layer.
+
+        Returns:
+            How many there are.
+        """
+        live = {site: delta for site, delta in self.deltas.items() if site in norms and isinstance(delta, ScaleShift)}
+        for site, delta in live.items():
+            delta.thaw(norms[site])
+        return len(live)
+
+    @property
+    def live(self) -> bool:
+        """Whether some layer's BatchNorm is live in training."""
+        return any(isinstance(layer, LiveNorm) for layer in self.modules())
+
+    def folded(self) -> Adapter:
+        """The adapter with its live BatchNorm folded; itself where it has none."""
+        if not self.live:
+            return self
+        deltas = copy.deepcopy(self.deltas)
+        for delta in deltas.values():
+            if isinstance(delta, ScaleShift):
+                delta.fold()
+        return Adapter(deltas, self.card)
+
+    @torch.no_grad()
+    def rounded(self) -> Adapter:
+        """A copy whose numbers are those that fp16 has; one beyond its range is infinite."""
+        deltas = copy.deepcopy(self.deltas)
+        for delta in deltas.values():
+            for tensor in delta.state_dict().values():
+                tensor.copy_(tensor.half())
+        return Adapter(deltas, self.card)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no number of it is infinite or none."""
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self.state_dict().values())
 
     def with_thresholds(self, thresholds: Mapping[str, float], rule: str) -> Adapter:
         """The same adapter (its tensors are shared) with thresholds on the card."""

@@ -27,17 +27,21 @@ from vision_lora.adapters.adapter import Adapter, Card, fingerprint
 from vision_lora.adapters.weights.deltas import VARIANTS, Delta, LowRank, NewRows
 from vision_lora.adapters.weights.tensors import brief, read_tensors, reject_doubles
 from vision_lora.errors import AdapterError, BrokenAdapterError, NewerAdapterError
+from vision_lora.system.outputs import write_whole
 
 FORMAT = 1  # rises when older readers could misunderstand a file
 KEY = "vision_lora"
 CHECKSUM = "checksum"
 
 _KEPT = " joint"  # class rows that stand behind the old ones
+_SHORT = {torch.float16: "fp16", torch.float32: "fp32"}
 _REQUIRED = {"family", "base", "fingerprint", "names", "alpha", "imgsz"}
 
 
 def save_adapter(adapter: Adapter, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Write an adapter, complete: the base checkpoint and this file give the trained detector again.
+
+    Live BatchNorm is folded into scale and shift.
 
     Args:
         adapter: the adapter; attached or not.
@@ -45,10 +49,12 @@ def save_adapter(adapter: Adapter, path: Path, *, dtype: torch.dtype = torch.flo
         dtype: float32, or float16 for half the size and rounded numbers.
 
     Raises:
-        AdapterError: the adapter holds numbers that are not finite (in `dtype`), or the file cannot be written.
+        AdapterError: the adapter holds numbers that are not finite (in `dtype`).
+        OutputError: the file cannot be written.
     """
     if dtype not in (torch.float32, torch.float16):
         raise AdapterError(f"{path}: adapters are saved as float32 or float16, not {dtype}")
+    adapter = adapter.folded()
     tensors = {
         f"{site}.{name}": tensor.detach().to("cpu", dtype).contiguous()
         for site, delta in adapter.deltas.items()
@@ -65,7 +71,8 @@ def save_card(card: Card, path: Path) -> None:
     """Replace the card of an adapter file; its tensors stay as they are, to the bit.
 
     Raises:
-        AdapterError: there is no such file, or it cannot be written; see `load_adapter` for a broken one.
+        AdapterError: there is no such file; see `load_adapter` for a broken one.
+        OutputError: it cannot be written.
     """
     load_adapter(path)  # the check
     tensors, metadata = read_tensors(path)
@@ -100,13 +107,18 @@ def load_adapter(path: Path | str) -> Adapter:
     return Adapter(deltas, card)
 
 
+def precision_of(path: Path) -> str:
+    """The numbers that an adapter file holds: `fp32`, or `fp16` where it is half as large.
+
+    Raises:
+        BrokenAdapterError: it cannot be read.
+    """
+    kinds = {tensor.dtype for tensor in read_tensors(path)[0].values()}
+    return " and ".join(sorted(_SHORT.get(kind, str(kind)) for kind in kinds))
+
+
 def _write(tensors: dict[str, Tensor], header: str, path: Path) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(save(tensors, metadata={KEY: header, CHECKSUM: _checksum(header, tensors)}))
-        partial.replace(path)
-    except OSError as error:
-        raise AdapterError(f"{path}: cannot be written ({error.strerror})") from error
+    write_whole(path, save(tensors, metadata={KEY: header, CHECKSUM: _checksum(header, tensors)}))
 
 
 def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

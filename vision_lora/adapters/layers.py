@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vision_lora.adapters.weights import bias_apart, factored
-from vision_lora.adapters.weights.deltas import Delta
+from vision_lora.adapters.weights.deltas import Delta, ScaleShift
+from vision_lora.adapters.weights.live import LiveNorm
 
 Parameters = dict[str, Tensor | None]
 
@@ -68,6 +69,8 @@ class Adapted(nn.Module):
         """
         if torch.is_grad_enabled():
             return self.given or self._compute()
+        if any(_norm(delta) for delta in self.active.values()):  # its statistics change without a trace
+            return self._compute()
         # Data pointers tell moved and replaced tensors, versions tell changes in place.
         key = [
             (tensor.data_ptr(), tensor._version)
@@ -112,6 +115,8 @@ class AdaptedConv2d(Adapted, nn.Conv2d):
         if not self.active:
             return super().forward(input)
         delta = self.active[""]
+        if self.training and torch.is_grad_enabled() and (norm := _norm(delta)):
+            return self._normalised(delta, norm, input)  # type: ignore[arg-type]
         if torch.is_grad_enabled() and factored.applies(self, delta, input):
             return factored.run(self, delta, self.weight.flatten(1), input)  # type: ignore[arg-type]
         effective = self.effective()
@@ -121,6 +126,13 @@ class AdaptedConv2d(Adapted, nn.Conv2d):
             return bias_apart.run(self, weight, bias, input)
         output: Tensor = self._conv_forward(input, weight, bias)
         return output
+
+    def _normalised(self, delta: ScaleShift, norm: LiveNorm, input: Tensor) -> Tensor:
+        """Convolve with the unfolded weight, and normalise by this batch."""
+        assert delta.shift is not None, "a folded layer has a bias"
+        rows = delta.direction(self.weight.flatten(1)) / norm.factor[:, None]
+        convolved = self._conv_forward(input, rows.view_as(self.weight), None)
+        return norm(convolved, 1 + delta.gain, delta.shift)  # type: ignore[no-any-return]
 
 
 class AdaptedConvTranspose2d(Adapted, nn.ConvTranspose2d):
@@ -266,6 +278,11 @@ def restore(layer: Adapted) -> None:
     for name in ("active", "given", "_kept"):
         layer.__dict__.pop(name, None)
     layer.__class__ = layer.plain  # type: ignore[assignment]
+
+
+def _norm(delta: Delta) -> LiveNorm | None:
+    """A delta's live BatchNorm."""
+    return delta.norm if isinstance(delta, ScaleShift) else None
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from vision_lora.adapters.layers import sites
 from vision_lora.adapters.weights.deltas import Delta, FrozenDown, LowRank, NewRows, RankStabilised, ScaleShift
 from vision_lora.adapters.weights.tensors import MAX_HEADER, brief, read_tensors, reject_doubles
 from vision_lora.errors import AdapterError, BrokenAdapterError, ForeignLayoutError, MismatchError
+from vision_lora.system.outputs import write_whole
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -80,18 +81,7 @@ def write_peft(adapter: Adapter, network: nn.Module, folder: Path, *, partial: b
         AdapterError: the folder cannot be written.
     """
     layers = dict(network.named_modules())
-    written: dict[str, LowRank] = {}
-    left: Counter[str] = Counter()
-    for site, delta in adapter.deltas.items():
-        reason = _no_place(delta, layers.get(site))
-        if reason:
-            left[reason] += 1
-        elif isinstance(delta, LowRank):
-            _check(delta, layers[site], site)
-            written[site] = delta
-        if isinstance(delta, ScaleShift) and _changes_channels(delta):
-            left["channel scale and shift"] += 1
-    lines = tuple(f"{reason} ({count} layer{'s'[: count > 1]})" for reason, count in left.items())
+    written, lines = _divided(adapter, layers)
     if not written:
         raise ForeignLayoutError(f"nothing of this adapter has a place in PEFT's layout: {'; '.join(lines)}")
     if lines and not partial:
@@ -108,11 +98,45 @@ def write_peft(adapter: Adapter, network: nn.Module, folder: Path, *, partial: b
         alphas[site] = delta.strength * (math.sqrt(len(down)) if stabilised else len(down))
         tensors[f"{_PREFIX}{site}.lora_A.weight"] = down
         tensors[f"{_PREFIX}{site}.lora_B.weight"] = up
+    config = _peft_config(adapter.card.base, ranks, alphas, stabilised=stabilised)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AdapterError(f"{folder}: cannot be written ({error.strerror})") from error
+    write_whole(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    return lines
+
+
+def _divided(adapter: Adapter, layers: Mapping[str, nn.Module]) -> tuple[dict[str, LowRank], tuple[str, ...]]:
+    """What of an adapter has a place in PEFT's layout, by layer, and what has none, a line for each kind.
+
+    Raises:
+        MismatchError: the adapter does not belong to these layers.
+    """
+    written: dict[str, LowRank] = {}
+    left: Counter[str] = Counter()
+    for site, delta in adapter.deltas.items():
+        reason = _no_place(delta, layers.get(site))
+        if reason:
+            left[reason] += 1
+        elif isinstance(delta, LowRank):
+            _check(delta, layers[site], site)
+            written[site] = delta
+        if isinstance(delta, ScaleShift) and _changes_channels(delta):
+            left["channel scale and shift"] += 1
+    return written, tuple(f"{reason} ({count} layer{'s'[: count > 1]})" for reason, count in left.items())
+
+
+def _peft_config(
+    base: str, ranks: Mapping[str, int], alphas: Mapping[str, float], *, stabilised: bool
+) -> dict[str, Any]:
+    """What `adapter_config.json` says; rank and alpha of most layers, and patterns for the others."""
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
-    config = {
+    return {
         "peft_type": "LORA",
         "task_type": None,
-        "base_model_name_or_path": adapter.card.base,
+        "base_model_name_or_path": base,
         "inference_mode": True,
         "r": rank,
         "lora_alpha": alpha,
@@ -120,17 +144,10 @@ def write_peft(adapter: Adapter, network: nn.Module, folder: Path, *, partial: b
         "bias": "none",
         "use_rslora": stabilised,
         # A list of names would also match every layer whose name ends with one of them.
-        "target_modules": "|".join(map(re.escape, written)),
+        "target_modules": "|".join(map(re.escape, ranks)),
         "rank_pattern": {_exactly(site): value for site, value in ranks.items() if value != rank},
         "alpha_pattern": {_exactly(site): value for site, value in alphas.items() if value != alpha},
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-        _replace(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    except OSError as error:
-        raise AdapterError(f"{folder}: cannot be written ({error.strerror})") from error
-    return lines
 
 
 def read_peft(folder: Path, network: nn.Module, card: Card) -> Adapter:
@@ -317,10 +334,3 @@ def _alpha(site: str, config: Mapping[str, Any]) -> float:
 def _exactly(site: str) -> str:
     """Pattern that fits this layer only, and not those whose names end with it."""
     return f"^{re.escape(site)}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)

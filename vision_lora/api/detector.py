@@ -15,9 +15,10 @@ from vision_lora.detectors import base
 from vision_lora.detectors.load import load_detector
 from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.split import measure_split, open_split
-from vision_lora.options.verbs import EvaluateConfig, PredictConfig, Split, Using
+from vision_lora.options.common import Split
+from vision_lora.options.detect import EvaluateConfig, PredictConfig, Using
 from vision_lora.pictures.detections import Mode
-from vision_lora.streaming.files.detect import detect_frames
+from vision_lora.streaming.files.detect import detect_as
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +118,9 @@ class Detector:
         """Detect; the same detections as `vision-lora predict` with these options.
 
         Args:
-            pictures: a path (a picture, a video, a folder of them, or a COCO file), an array of shape
-                (height, width, 3) or, if grey, (height, width), uint8, a picture of Pillow's, or a list of such.
+            pictures: a path (a picture, a video, a folder of them, or a COCO file), a pattern such as `line3/*.png`, an
+                array of shape (height, width, 3) or, if grey, (height, width), uint8, a picture of Pillow's, or a list
+                of such.
             mode: whose classes: `general` the base's own, `defects` the adapter's, `both`. By default the adapter's,
                 without an adapter the base's.
             confidence: lowest score that counts, 0 to 1; by default the thresholds on the adapter's card, else 0.25.
@@ -143,7 +145,7 @@ class Detector:
             PredictConfig,
             **self._loaded(),
             source="pictures",
-            mode=mode or ("defects" if self.adapter else "general"),
+            mode=mode,
             confidence=confidence,
             iou=iou,
             limit=limit,
@@ -153,17 +155,7 @@ class Detector:
             overlap=overlap,
         )
         source = open_pictures(pictures, order)
-        found = detect_frames(
-            self.internal,
-            source,
-            imgsz=config.imgsz or self.imgsz,
-            batch=config.batch,
-            mode=config.mode,
-            readout=self.internal.readout(config.confidence, iou=config.iou, limit=config.limit),
-            tile=config.tile,
-            overlap=config.overlap,
-        )
-        results = Results(source, found)
+        results = Results(source, detect_as(config, self.internal, source))
         for line in results.problems:
             log.warning("skipped %s", line)
         return results

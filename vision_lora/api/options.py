@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
-from vision_lora.options.option import demand
+from vision_lora.options.option import demand, one_of
 
 Made = TypeVar("Made")
 
@@ -27,7 +27,7 @@ def make_options(kind: type[Made], **given: Any) -> Made:
         ConfigError: a value of the wrong type or out of range.
 
     Examples:
-        >>> from vision_lora.options.verbs import PredictConfig
+        >>> from vision_lora.options.detect import PredictConfig
         >>> make_options(PredictConfig, source="a.png", model="starter", confidence=np.float32(0.5)).confidence
         0.5
         >>> make_options(PredictConfig, source="a.png", model="starter", mode="all")
@@ -41,7 +41,7 @@ def make_options(kind: type[Made], **given: Any) -> Made:
         if help_texts[name]:  # an option, not something that only a program gives
             kinds = get_args(hints[name]) if get_origin(hints[name]) in (Union, UnionType) else (hints[name],)
             fits = any(_is(value, one) for one in kinds)
-            demand(fits, name, value, " or ".join(_told(one) for one in kinds if one is not NoneType))
+            demand(fits, name, value, " or ".join(_told(one, value) for one in kinds if one is not NoneType))
     return kind(**values)
 
 
@@ -57,10 +57,12 @@ def _is(value: Any, kind: Any) -> bool:
         return value in get_args(kind)
     if isinstance(value, bool):
         return kind is bool
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is(one, *get_args(kind)) for one in value)
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _told(kind: Any) -> str:
+def _told(kind: Any, value: Any) -> str:
     if get_origin(kind) is Literal:
-        return f"one of {', '.join(get_args(kind))}"
+        return one_of(get_args(kind), value)
     return _WORDS.get(kind, str(kind))

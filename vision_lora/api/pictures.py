@@ -14,7 +14,8 @@ from PIL import Image
 
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.pictures.images import decode
-from vision_lora.streaming.sources.source import FileSource, open_files
+from vision_lora.streaming.sources.several import common_folder, open_sources
+from vision_lora.streaming.sources.source import FileSource
 
 Order = Literal["rgb", "bgr"]
 Picture = str | os.PathLike[str] | NDArray[np.uint8] | Image.Image
@@ -44,7 +45,8 @@ def open_pictures(given: Pictures, order: Order) -> FileSource:
     buffer may be used again.
 
     Args:
-        given: a picture, a video, a folder of them, a COCO file, an array, a picture of Pillow's, or a list of such.
+        given: a picture, a video, a folder of them, a pattern such as `line3/*.png`, a COCO file, an array, a picture
+            of Pillow's, or a list of such.
         order: of the colours in arrays.
 
     Raises:
@@ -54,13 +56,13 @@ def open_pictures(given: Pictures, order: Order) -> FileSource:
     if order not in get_args(Order):
         raise ConfigError(f"order={order!r}: expected one of {', '.join(get_args(Order))}")
     if isinstance(given, (str, os.PathLike)):
-        return open_files(os.fspath(given))
+        return open_sources([os.fspath(given)])
     each = list(given) if isinstance(given, Sequence) else [given]
     if not each:
         raise DataError("an empty list: expected at least one picture")
     found = [_opened(one, f"picture-{place}", order) for place, one in enumerate(each)]
     on_disk = {file.absolute() for one in found if isinstance(one, FileSource) for file in one.files}
-    root = Path(os.path.commonpath([file.parent for file in on_disk])) if on_disk else Path("memory")
+    root = common_folder(on_disk) if on_disk else Path("memory")
     files, held = list[Path](), dict[int, NDArray[np.uint8]]()
     for place, one in enumerate(found):
         if isinstance(one, FileSource):
@@ -79,7 +81,7 @@ def in_memory(source: FileSource, place: int) -> bool:
 def _opened(one: Any, name: str, order: Order) -> FileSource | NDArray[np.uint8]:
     """One thing of a list: files, or a picture in memory, (H, W, 3) uint8 RGB."""
     if isinstance(one, (str, os.PathLike)):
-        return open_files(os.fspath(one))
+        return open_sources([os.fspath(one)])
     if isinstance(one, Image.Image):
         return decode(one, name)
     if isinstance(one, np.ndarray):

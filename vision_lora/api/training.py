@@ -9,14 +9,12 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from vision_lora.adapters.plan import Plan
 from vision_lora.api.detector import Detector
 from vision_lora.api.options import make_options
-from vision_lora.datasets.sample import Dataset
 from vision_lora.evaluation.coco_map import ClassResult, MapResult
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training import session
-from vision_lora.training.loop.fit import Silent
+from vision_lora.training.loop.listener import Listener
 
 OnEpoch = Callable[[Mapping[str, float]], object]
 Given = TypeVar("Given")
@@ -110,14 +108,11 @@ def fit(options: _Given) -> Trained:
     )
 
 
-class _Epochs(Silent):
+class _Epochs(Listener):
     """Hands on each epoch."""
 
     def __init__(self, on_epoch: OnEpoch | None) -> None:
         self._on_epoch = on_epoch
-
-    def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
-        """Nothing."""
 
     def validated(self, row: Mapping[str, float], *, best: bool) -> None:  # noqa: ARG002 - the protocol's
         if self._on_epoch is not None:

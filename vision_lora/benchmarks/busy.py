@@ -19,30 +19,27 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from vision_lora.options import common
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.option import demand, option
-from vision_lora.options.verbs import BASE
+from vision_lora.options.option import Options, option
 from vision_lora.rendering.write import ensure_demo
 from vision_lora.system.outputs import check_file, write_json
 
 
 @dataclass(frozen=True)
-class BusyBenchConfig:
+class BusyBenchConfig(Options):
     """Measure training beside processes that keep a core busy each: pictures a second, alone and beside, in turn."""
 
-    data: str = option("data/demo/defects.yaml", "dataset: a data.yaml, a COCO json, or a folder with one of them")
-    model: str = option("starter", BASE)
-    imgsz: int = option(320, "side of the square pictures, pixels")
-    batch: int = option(16, "pictures in a training step")
-    draws: int = option(0, "pictures in an epoch, at least")
-    workers: int = option(1, "processes that load pictures")
-    threads: int = option(0, "CPU threads that compute; 0: as `train` chooses")
-    busy: int = option(1, "processes that keep a core busy each")
-    repeats: int = option(3, "turns; in each, one training runs alone and one beside")
+    data: str = option("data/demo/defects.yaml", common.DATA)
+    model: str = option("starter", common.BASE)
+    imgsz: int = common.side(320, "side of the square pictures")
+    batch: int = option(16, "pictures in a training step", at_least=1)
+    draws: int = option(0, "pictures in an epoch, at least", at_least=0)
+    workers: int = common.workers("processes that load pictures", 1)
+    threads: int = common.threads("CPU threads that compute; 0: as `train` chooses")
+    busy: int = option(1, "processes that keep a core busy each", at_least=1)
+    repeats: int = option(3, "turns; in each, one training runs alone and one beside", at_least=1)
     json: str | None = option(None, "file for the rates as JSON")
-
-    def __post_init__(self) -> None:
-        demand(self.repeats >= 1, "repeats", self.repeats, "1 or more")
 
 
 def rate(config: BusyBenchConfig, out: Path) -> float:

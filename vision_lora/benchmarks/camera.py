@@ -23,10 +23,11 @@ from vision_lora.adapters.file import load_adapter
 from vision_lora.benchmarks.rehearsal import at_work, bare_detector, live_feed, machine, video_of, wait_for_results
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import Readout
+from vision_lora.options import common
+from vision_lora.options.camera import CameraConfig
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.option import demand, option
+from vision_lora.options.option import Options, option
 from vision_lora.pictures.detections import CONFIDENCE
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.sources.source import open_files
 from vision_lora.system.outputs import check_file, write_json
 
@@ -34,22 +35,18 @@ SOURCE = "line"
 
 
 @dataclass(frozen=True)
-class BenchConfig:
+class BenchConfig(Options):
     """Measure the camera: its frames a second by those of the bare detector, and latency at a given pace."""
 
     model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
     adapter: str | None = option(None, "adapter file; without it the base alone is used")
-    imgsz: int | None = option(None, "side of the square pictures, pixels; default: the adapter's, or the base's")
+    imgsz: int | None = common.side(None, "side of the square pictures; default: the adapter's, or the base's")
     video: str | None = option(None, "video to watch; default: a drawn one, 640 x 360 pixels")
-    frames: int = option(120, "pictures of a turn")
-    turns: int = option(5, "turns; in each, the bare detector and the camera see the same pictures")
-    fps: float = option(10.0, "pictures a second of the live feed")
-    seconds: float = option(60.0, "for which the live feed is watched")
+    frames: int = option(120, "pictures of a turn", at_least=10)
+    turns: int = option(5, "turns; in each, the bare detector and the camera see the same pictures", at_least=1)
+    fps: float = option(10.0, "pictures a second of the live feed", more_than=0, at_most=1000)
+    seconds: float = option(60.0, "for which the live feed is watched", more_than=0, unit="seconds")
     json: str | None = option(None, "file for the result as JSON")
-
-    def __post_init__(self) -> None:
-        demand(self.frames >= 10, "frames", self.frames, "10 or more")
-        demand(self.turns >= 1, "turns", self.turns, "1 or more")
 
 
 def run(config: BenchConfig, console: Console) -> None:
@@ -61,6 +58,7 @@ def run(config: BenchConfig, console: Console) -> None:
             source=[str(video)],
             model=config.model,
             adapter=config.adapter,
+            mode="both",  # the longer way
             imgsz=config.imgsz,
             events=str(Path(folder) / "events.jsonl"),
         )

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vision_lora.benchmarks.probe import noise_batch
 from vision_lora.benchmarks.steps import (
     CLASSES,
     NARROWER,
@@ -24,6 +23,7 @@ from vision_lora.benchmarks.steps import (
     peft_lora,
     training_step,
 )
+from vision_lora.datasets.batches.noise import noise_batch
 from vision_lora.detectors.base import Detector
 
 WARM_UPS = 3

@@ -25,30 +25,31 @@ from rich.table import Table
 
 from vision_lora.benchmarks.steps import adapted, training_step
 from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.batches.loader import train_loader
+from vision_lora.datasets.batches.loader import Loading, train_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
+from vision_lora.options import common
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.option import option
+from vision_lora.options.option import Options, option
 from vision_lora.system.outputs import check_file, write_json
 
 _WARM = 2  # batches before the clock starts: worker processes are up by then
 
 
 @dataclass(frozen=True)
-class LoaderBenchConfig:
+class LoaderBenchConfig(Options):
     """Measure training loaders: pictures a second, ours, Ultralytics' own, and what a training step takes."""
 
-    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
+    data: str = option("", common.DATA, required=common.A_DATASET)
     model: str = option("yolo11n.pt", "base detector of the training step: path of a checkpoint, or an official name")
-    imgsz: int = option(640, "side of the square pictures, pixels")
-    batch: int = option(16, "pictures in a batch")
-    workers: int = option(1, "worker processes of each loader")
+    imgsz: int = common.side(640, "side of the square pictures")
+    batch: int = option(16, "pictures in a batch", at_least=1)
+    workers: int = common.workers("worker processes of each loader", 1)
     augment: str = option("surface", "our recipe; Ultralytics runs its own defaults")
-    pictures: int = option(800, "pictures of the train split to load, at most")
-    repeats: int = option(5, "turns; in each, every loader runs through the pictures once")
-    seed: int = option(0, "seed of order and augmentation")
+    pictures: int = option(800, "pictures of the train split to load, at most", at_least=1)
+    repeats: int = option(5, "turns; in each, every loader runs through the pictures once", at_least=1)
+    seed: int = common.seed("seed of order and augmentation")
     json: str | None = option(None, "file for the rows as JSON")
 
 
@@ -83,7 +84,8 @@ def loader_rows(config: LoaderBenchConfig) -> list[Row]:
     if len(samples) < least:
         raise DataError(f"{config.data}: {len(samples)} training pictures; expected {least} or more: lower --batch")
     recipe = load_recipe(config.augment)
-    ours = train_loader(samples, config.imgsz, config.batch, recipe=recipe, seed=config.seed, workers=config.workers)
+    loading = Loading(config.workers)
+    ours = train_loader(samples, config.imgsz, config.batch, recipe=recipe, seed=config.seed, loading=loading)
     with _copy(samples) as root:
         loaders: dict[str, Callable[[int], Iterable[Any]]] = {
             f"vision_lora, {config.augment}": lambda turn: _epoch(ours, turn),

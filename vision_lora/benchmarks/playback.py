@@ -16,22 +16,18 @@ from rich.console import Console
 
 from vision_lora.errors import ConfigError
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.option import demand, option
+from vision_lora.options.option import Options, option
 from vision_lora.pictures.images import encode_picture
 from vision_lora.streaming.sources.source import open_files
 
 
 @dataclass(frozen=True)
-class PlaybackConfig:
+class PlaybackConfig(Options):
     """Play a video as a network camera that never stops, on this machine alone."""
 
-    video: str = option("", "video, or folder of pictures of one size (required)")
-    port: int = option(8090, "port to answer on; 0 takes any free one")
-    fps: float = option(10.0, "pictures a second")
-
-    def __post_init__(self) -> None:
-        demand(self.video, "video", "(nothing)", "a video or a folder of pictures")
-        demand(0 < self.fps <= 1000, "fps", self.fps, "more than 0, at most 1000")
+    video: str = option("", "video, or folder of pictures of one size", required="a video or a folder of pictures")
+    port: int = option(8090, "port to answer on; 0 takes any free one", at_least=0, at_most=65535)
+    fps: float = option(10.0, "pictures a second", more_than=0, at_most=1000)
 
 
 class Playback:

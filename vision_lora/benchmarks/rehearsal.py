@@ -19,8 +19,8 @@ import torch
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.errors import VisionLoraError
+from vision_lora.options.camera import CameraConfig
 from vision_lora.rendering.video import write_video
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
 from vision_lora.system.signals import Stop

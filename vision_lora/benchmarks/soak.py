@@ -22,9 +22,10 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from vision_lora.benchmarks.rehearsal import at_work, bare_detector, live_feed, machine, video_of, wait_for_results
+from vision_lora.options import common
+from vision_lora.options.camera import CameraConfig
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.option import demand, option
-from vision_lora.streaming.options import CameraConfig
+from vision_lora.options.option import Options, option
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.web.server import Page
 from vision_lora.system.outputs import check_file, write_json
@@ -33,20 +34,17 @@ SOURCES = ("left", "right")
 
 
 @dataclass(frozen=True)
-class SoakConfig:
+class SoakConfig(Options):
     """Watch two live feeds that are faster than the detector, with page, events, close-ups and recordings."""
 
     model: str | None = option(None, "base detector: path or official name; default: the base that the adapter names")
     adapter: str | None = option(None, "adapter file; without it the base alone is used")
-    imgsz: int | None = option(None, "side of the square pictures, pixels; default: the adapter's, or the base's")
+    imgsz: int | None = common.side(None, "side of the square pictures; default: the adapter's, or the base's")
     video: str | None = option(None, "video to watch; default: a drawn one, 640 x 360 pixels")
-    fps: float = option(60.0, "pictures a second of each feed; more than the detector manages")
-    minutes: int = option(30, "how long; the minute before is for warming up")
-    minute: float = option(60.0, "seconds of such a minute, to try the program itself")
+    fps: float = option(60.0, "pictures a second of each feed; more than the detector manages", more_than=0)
+    minutes: int = option(30, "how long; the minute before is for warming up", at_least=2)
+    minute: float = option(60.0, "length of such a minute, to try the program itself", more_than=0, unit="seconds")
     json: str | None = option(None, "file for the result as JSON")
-
-    def __post_init__(self) -> None:
-        demand(self.minutes >= 2, "minutes", self.minutes, "2 or more")
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,7 @@ def run(config: SoakConfig, console: Console) -> int:
             source=["-"],
             model=config.model,
             adapter=config.adapter,
+            mode="both",  # the longer way
             imgsz=config.imgsz,
             events=str(Path(folder) / "events.jsonl"),
             crops=str(Path(folder) / "crops"),

@@ -29,8 +29,8 @@ from vision_lora.errors import DataError, VisionLoraError
 from vision_lora.evaluation.labels import doubted_labels
 from vision_lora.evaluation.scoring.outcomes import IOU, overlaps
 from vision_lora.options.command_line import run_verb
+from vision_lora.options.common import Split
 from vision_lora.options.option import Options, demand, option
-from vision_lora.options.verbs import Split
 from vision_lora.system.outputs import check_file, write_json
 
 

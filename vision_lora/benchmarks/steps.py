@@ -17,18 +17,20 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter
 from vision_lora.adapters.file import load_adapter, save_adapter
-from vision_lora.benchmarks.probe import noise_batch, saved_mib
+from vision_lora.benchmarks.probe import saved_mib
 from vision_lora.datasets.batches.batch import Batch
+from vision_lora.datasets.batches.noise import noise_batch
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.new_adapter import new_adapter, plan_adapter
+from vision_lora.detectors.new_adapter import new_adapter
+from vision_lora.options.capacity import Norm
 from vision_lora.options.placement import Placement
 from vision_lora.pictures.detections import Mode
 from vision_lora.system.devices import make_fabric
-from vision_lora.training.loop.fit import Step
 from vision_lora.training.loop.flat import Flat
 from vision_lora.training.loop.graphs import Backward, Eager, Graphed
+from vision_lora.training.loop.learning import Step
 from vision_lora.training.loop.objective import Task
 
 Way = Literal["plain", "flat", "graph"]
@@ -72,7 +74,7 @@ def training_rows(
 ) -> list[Row]:
     """Full fine-tuning (the reference), adapters, and PEFT's LoRA on the same layers where `peft` is installed.
 
-    A step is forward, loss, backward, clipping and AdamW, as `vision_lora.training.loop.fit` does it, on the CPU.
+    A step is forward, loss, backward, clipping and AdamW, as `vision_lora.training.loop.learning` does it, on the CPU.
 
     Args:
         model: base checkpoint.
@@ -143,6 +145,7 @@ def _methods(model: str, rank: int) -> dict[str, Callable[[], tuple[Detector, nn
         "full": lambda: full(model),
         "lora": lambda: adapted(model, rank, "lora", 0),
         **{f"lora, {place}": partial(adapted, model, rank, placement=place) for place in NARROWER},
+        "lora, live": lambda: adapted(model, rank, norm="live"),
         "lora-fa": lambda: adapted(model, rank, "lora-fa", 0),
     }
     return {**methods, "peft": lambda: peft_lora(model, rank)} if peft_installed() else methods
@@ -162,31 +165,28 @@ def full(model: str) -> tuple[Detector, nn.Module]:
 
 
 def adapted(
-    model: str, rank: int = 8, variant: str = "lora", seed: int = 0, placement: Placement = "all"
+    model: str,
+    rank: int = 8,
+    variant: str = "lora",
+    seed: int = 0,
+    placement: Placement = "all",
+    norm: Norm = "frozen",
 ) -> tuple[Detector, nn.Module]:
     """A detector with an untrained adapter for `CLASSES` classes, attached, and that adapter."""
     detector = load_base(model)
     torch.manual_seed(seed)
     adapter = new_adapter(detector, _names(), rank=rank, variant=variant, placement=placement)
+    if norm == "live":
+        adapter.thaw(detector.norms)
     detector.attach(adapter)
     return detector, adapter
 
 
 def peft_lora(model: str, rank: int) -> tuple[Detector, nn.Module]:
-    """PEFT's LoRA as it is commonly put on a YOLO: all dense convolutions, BatchNorm kept and frozen."""
-    from peft import LoraConfig, inject_adapter_in_model
+    """A detector for `CLASSES` classes with PEFT's LoRA, and its network."""
+    from vision_lora.benchmarks.peft import with_peft
 
-    detector = load_base(model, fold=False)
-    plan = plan_adapter(load_base(model), CLASSES, rank=rank)
-    replace_classes(detector, _names())
-    layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers), detector.network)
-    for layer in detector.class_layers():
-        detector.network.get_submodule(layer).requires_grad_(True)
-    for module in detector.network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-            module.__dict__["train"] = lambda mode=True: None  # the network's train() reaches it
+    detector = with_peft(model, _names(), rank)
     return detector, detector.network
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +14,9 @@ from vision_lora.comparison.subsets import few_shot, pictures_per_class
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Dataset, Sample
 from vision_lora.datasets.split import SHARES, split_dataset
+from vision_lora.datasets.write import write_coco, yolo_yaml
 from vision_lora.errors import ConfigError, DataError
-from vision_lora.system.outputs import write_json
+from vision_lora.system.outputs import write_text
 
 ALL = "all"
 
@@ -126,18 +125,13 @@ def write_data(data: Data) -> None:
     root = _root([sample for samples in data.splits.values() for sample in samples])
     for split, samples in data.splits.items():
         if split != "train":
-            _write_coco(data.folder / f"{split}.json", samples, data.names, root)
+            write_coco(data.folder / f"{split}.json", samples, data.names, root)
     for shots, seed in data.training:
         key = _key(shots, seed)
-        _write_coco(data.folder / f"{key}.json", data.train_samples(shots, seed), data.names, root)
-        entries = {"train": key, **{split: split for split in data.splits if split != "train"}}
-        lines = [
-            f"{split}: {{json: {stem}.json, images: {json.dumps(root, ensure_ascii=False)}}}"
-            for split, stem in entries.items()
-        ]
-        # JSON strings are YAML strings too, whatever stands in a class name.
-        text = "\n".join(["path: .", *lines, f"names: {json.dumps(list(data.names), ensure_ascii=False)}"])
-        (data.folder / f"{key}.yaml").write_text(text + "\n", encoding="utf-8")
+        write_coco(data.folder / f"{key}.json", data.train_samples(shots, seed), data.names, root)
+        stems = {"train": key, **{split: split for split in data.splits if split != "train"}}
+        splits = {split: {"json": f"{stem}.json", "images": root} for split, stem in stems.items()}
+        write_text(data.folder / f"{key}.yaml", yolo_yaml(splits, data.names))
 
 
 def shots_name(shots: str) -> str:
@@ -199,23 +193,3 @@ def _listed(path: Path, train: Sequence[Sample]) -> list[int]:
 def _root(samples: Sequence[Sample]) -> str:
     """The folder that holds all pictures, links followed."""
     return os.path.commonpath([os.path.dirname(os.path.realpath(sample.path)) for sample in samples])
-
-
-def _write_coco(path: Path, samples: Sequence[Sample], names: Sequence[str], root: str) -> None:
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, sample in enumerate(samples):
-        name = Path(os.path.relpath(os.path.realpath(sample.path), root)).as_posix()
-        images.append({"id": number, "file_name": name, "width": sample.width, "height": sample.height})
-        boxes = np.concatenate([sample.boxes, sample.ignored]).astype(np.float64).tolist()
-        classes = np.concatenate([sample.classes, sample.ignored_classes]).tolist()
-        areas = [] if sample.areas is None else sample.areas.tolist()
-        for place, ((x1, y1, x2, y2), c) in enumerate(zip(boxes, classes, strict=True)):
-            annotation = {"id": len(annotations), "image_id": number, "category_id": c}
-            # In double precision x + (x2 - x1) is x2 again.
-            annotation |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": int(place >= len(sample.boxes))}
-            if place < len(areas):
-                annotation["area"] = areas[place]
-            annotations.append(annotation)
-    categories = [{"id": c, "name": name} for c, name in enumerate(names)]
-    write_json(path, {"images": images, "annotations": annotations, "categories": categories})

@@ -24,8 +24,8 @@ from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_detector
 from vision_lora.errors import ConfigError, DataError
 from vision_lora.evaluation.measure import demand_known
+from vision_lora.options.compare import CompareConfig
 from vision_lora.options.placement import placement_for
-from vision_lora.options.verbs import CompareConfig
 from vision_lora.rendering.write import ensure_demo
 from vision_lora.system.devices import make_fabric, pick_device
 from vision_lora.system.outputs import write_json

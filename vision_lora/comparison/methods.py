@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from vision_lora.errors import ConfigError
+from vision_lora.options.capacity import Norm
+from vision_lora.options.common import Variant
+from vision_lora.options.option import one_of
 from vision_lora.options.placement import Placement
-from vision_lora.options.verbs import Start, TrainConfig, Variant
+from vision_lora.options.train import Start, TrainConfig
 
 # Each name with the options of `train` that it fixes. The last two are no methods of `train`.
 NAMES: dict[str, dict[str, Any]] = {
@@ -23,15 +26,32 @@ NAMES: dict[str, dict[str, Any]] = {
 }
 _LOOP = ("weight_decay", "warmup", "ema", "clip")
 _OPTIONS: dict[str, tuple[str, ...]] = {
-    "lora": (*_LOOP, "rank", "alpha", "variant", "start", "placement", "lora_plus", "budget", "joint", "retain_weight"),
-    "ssf": (*_LOOP, "placement", "budget", "joint", "retain_weight"),
+    "lora": (
+        *_LOOP,
+        "rank",
+        "alpha",
+        "variant",
+        "norm",
+        "start",
+        "placement",
+        "lora_plus",
+        "budget",
+        "joint",
+        "retain_weight",
+    ),
+    "ssf": (*_LOOP, "norm", "placement", "budget", "joint", "retain_weight"),
     "full": (*_LOOP, "joint"),
     "freeze": (*_LOOP, "joint"),
     "head": (*_LOOP, "joint"),
     "peft": (*_LOOP, "rank"),
     "ultralytics": (),
 }
-_WORDS = {"variant": get_args(Variant), "start": get_args(Start), "placement": get_args(Placement)}
+_WORDS = {
+    "variant": get_args(Variant),
+    "norm": get_args(Norm),
+    "start": get_args(Start),
+    "placement": get_args(Placement),
+}
 
 
 @dataclass(frozen=True)
@@ -136,7 +156,9 @@ def _value(word: str, key: str, text: str) -> Any:
         return text
     if key in _WORDS:
         if text not in _WORDS[key]:
-            raise ConfigError(f"--methods {word}: {key}={text}; expected one of {', '.join(_WORDS[key])}")
+            raise ConfigError(f"--methods {word}: {key}={text}; expected {one_of(_WORDS[key], text)}")
+        return text
+    if (key, text) == ("rank", "auto"):
         return text
     try:
         return int(text) if key == "rank" else float(text)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_lora.comparison.matches import ClassMatches, mean_average_precision
+from vision_lora.evaluation.matches import ClassMatches, mean_average_precision
 
 RESAMPLES = 1000
 _CHUNK = 50  # resamples at once: memory stays within some hundred megabytes

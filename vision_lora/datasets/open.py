@@ -11,6 +11,7 @@ import numpy as np
 
 from vision_lora.datasets.formats.json_file import note_unlisted, read_json
 from vision_lora.datasets.formats.paths import A_PICTURE, Roots, is_there, not_needed, picture_size, walk
+from vision_lora.datasets.formats.unnamed import Unnamed, find_unnamed
 from vision_lora.datasets.formats.voc import find_voc, read_voc
 from vision_lora.datasets.formats.yolo import find_bare, read_bare, read_yaml
 from vision_lora.datasets.sample import Dataset, Problems, Sample
@@ -91,29 +92,45 @@ def open_pictures(folder: Path | str) -> list[Sample]:
     return samples
 
 
-def _reader(path: Path) -> Callable[[Problems], Dataset]:
+def lacking_yaml(path: Path | str) -> Unnamed | None:
+    """A folder that would be a dataset if it had a `data.yaml`; None where it is one, or nothing of the kind."""
+    folder = Path(path)
+    return find_unnamed(folder) if folder.is_dir() and _folder_reader(folder) is None else None
+
+
+Reader = Callable[[Problems], Dataset]
+
+
+def _reader(path: Path) -> Reader:
     """How to read what `path` holds."""
     if path.is_dir():
-        yamls = {file.name.lower(): file for file in _files(path, ".yaml", ".yml")}
-        for name in _YAMLS:
-            if name in yamls:
-                return lambda problems: read_yaml(yamls[name], problems)
-        jsons = _json_splits(path)
-        if jsons:
-            return lambda problems: _read_jsons(path, jsons, problems)
-        splits = find_voc(path)
-        if splits:
-            return lambda problems: read_voc(path, splits, problems)
-        listed = find_bare(path)
-        if listed:
-            return lambda problems: read_bare(path, listed, problems)
-        there = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
-        raise DataError(f"{path}: nothing recognised in this folder (it holds {there}); {_EXPECTED}")
+        reader = _folder_reader(path)
+        if reader is None:
+            if (unnamed := find_unnamed(path)) is not None:
+                raise unnamed.error()
+            there = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
+            raise DataError(f"{path}: nothing recognised in this folder (it holds {there}); {_EXPECTED}")
+        return reader
     if path.suffix.lower() in (".yaml", ".yml"):
         return lambda problems: read_yaml(path, problems)
     if path.suffix.lower() == ".json":
         return lambda problems: _read_jsons(path, {"train": path}, problems)
     raise DataError(f"{path}: a {path.suffix or 'nameless'} file; {_EXPECTED}")
+
+
+def _folder_reader(path: Path) -> Reader | None:
+    """How to read what a folder holds; None where nothing in it is recognised."""
+    yamls = {file.name.lower(): file for file in _files(path, ".yaml", ".yml")}
+    for name in _YAMLS:
+        if name in yamls:
+            return lambda problems: read_yaml(yamls[name], problems)
+    if jsons := _json_splits(path):
+        return lambda problems: _read_jsons(path, jsons, problems)
+    if splits := find_voc(path):
+        return lambda problems: read_voc(path, splits, problems)
+    if listed := find_bare(path):
+        return lambda problems: read_bare(path, listed, problems)
+    return None
 
 
 def _files(folder: Path, *endings: str) -> list[Path]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vision_lora.datasets.batches.mix import cut_boxes
 from vision_lora.datasets.sample import Boxes, Classes, Sample, Scores
 from vision_lora.errors import ConfigError
+from vision_lora.pictures.boxes import areas, cut
 from vision_lora.pictures.detections import Detections
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the frame
@@ -170,19 +171,13 @@ def _alike(box: Boxes, seen: Boxes, boxes: Boxes, windows: Boxes) -> NDArray[np.
     They are where one lies within the other (a sliver, and the whole), or where they agree in the part of the frame
     that both tiles see (two ends of something longer than the overlap).
     """
-    low, high = np.maximum(seen[:2], windows[:, :2]), np.minimum(seen[2:], windows[:, 2:])
-    mine = np.concatenate([np.maximum(box[:2], low), np.minimum(box[2:], high)], 1)
-    theirs = np.concatenate([np.maximum(boxes[:, :2], low), np.minimum(boxes[:, 2:], high)], 1)
-    shared = _area(np.concatenate([np.maximum(mine[:, :2], theirs[:, :2]), np.minimum(mine[:, 2:], theirs[:, 2:])], 1))
-    agreement = shared / (_area(mine) + _area(theirs) - shared).clip(1e-9)
-    within = shared / np.minimum(_area(box[None]), _area(boxes)).clip(1e-9)
+    common = cut(seen, windows)
+    mine, theirs = cut(box, common), cut(boxes, common)
+    shared = areas(cut(mine, theirs))
+    agreement = shared / (areas(mine) + areas(theirs) - shared).clip(1e-9)
+    within = shared / np.minimum(areas(box), areas(boxes)).clip(1e-9)
     alike: NDArray[np.float32] = np.maximum(agreement, within)
     return alike
-
-
-def _area(boxes: Boxes) -> NDArray[np.float32]:
-    areas: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)
-    return areas
 
 
 def _hull(one: Boxes, other: Boxes) -> Boxes:

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from vision_lora.adapters.adapter import Adapter, fingerprint
 from vision_lora.adapters.attach import AdapterSet
+from vision_lora.adapters.weights.live import FoldedNorm
 from vision_lora.detectors.network.survey import Survey, survey
 from vision_lora.detectors.network.trunk import Trunk
 from vision_lora.detectors.readout import Found, Readout, join
 from vision_lora.errors import AdapterError, ConfigError, MismatchError
-from vision_lora.pictures.detections import Detections, Mode
+from vision_lora.pictures.detections import Detections, Mode, default_mode
 from vision_lora.pictures.images import letterbox
 from vision_lora.text.names import legible
 
@@ -59,6 +60,7 @@ class Detector(ABC):
         uncapturable: why no CUDA graph can hold its losses; empty where one can: then `targets` may also have the same
             room in each picture, (B, N, 5), zeros where there is no box, and nothing waits for the device.
         side: of the square pictures that the base was trained on, pixels.
+        norms: each BatchNorm that was folded, by the name of its convolution.
         families: those that have been imported, by name; `vision_lora.detectors.load` imports all.
     """
 
@@ -67,6 +69,7 @@ class Detector(ABC):
     suffix: ClassVar[str] = ".pt"
     uncapturable: ClassVar[str] = "its losses match boxes on the host"
     side: int = 640
+    norms: Mapping[str, FoldedNorm] = {}
     families: ClassVar[dict[str, type[Detector]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -286,13 +289,13 @@ class Detector(ABC):
             return self.training_losses(self.prepare(images), targets)
 
     @torch.no_grad()
-    def detect(self, images: Tensor, *, mode: Mode = "both", readout: Readout = Readout()) -> list[Detections]:
+    def detect(self, images: Tensor, *, mode: Mode | None = None, readout: Readout = Readout()) -> list[Detections]:
         """Detect in letterboxed pictures.
 
         Args:
             images: (B, 3, S, S) uint8 RGB.
-            mode: `general` runs the base pass, `defects` the adapted pass, `both` joins their detections. Without an
-                active adapter `both` means `general`.
+            mode: `general` runs the base pass, `defects` the adapted pass, `both` joins their detections. By default
+                `defects` with an active adapter; without one `general`, and `both` means that too.
             readout: thresholds.
 
         Returns:
@@ -301,6 +304,7 @@ class Detector(ABC):
         self.network.eval()
         prepared = self.prepare(images)
         adapter = self.adapter
+        mode = mode or default_mode(adapter)
         learned = () if adapter is None else adapter.card.names
         joint = adapter is not None and adapter.joint
         passes: list[tuple[list[Found], int]] = []
@@ -334,9 +338,14 @@ class Detector(ABC):
         return Readout(iou=iou, limit=limit, thresholds={} if self.adapter is None else self.adapter.card.thresholds)
 
     def predict(
-        self, pictures: Sequence[NDArray[np.uint8]], imgsz: int, *, mode: Mode = "both", readout: Readout = Readout()
+        self,
+        pictures: Sequence[NDArray[np.uint8]],
+        imgsz: int,
+        *,
+        mode: Mode | None = None,
+        readout: Readout = Readout(),
     ) -> list[Detections]:
-        """Detect in pictures of any size, (H, W, 3) uint8 RGB; boxes are in pixels of each picture."""
+        """Detect in pictures of any size, (H, W, 3) uint8 RGB, as `detect`; boxes are in pixels of each picture."""
         if not pictures:
             return []
         boxed = [letterbox(picture, imgsz) for picture in pictures]

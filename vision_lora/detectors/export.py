@@ -32,7 +32,7 @@ from vision_lora import __version__
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import ConfigError
-from vision_lora.options.verbs import ExportFormat
+from vision_lora.options.tools import ExportFormat
 from vision_lora.pictures.images import PAD_VALUE
 from vision_lora.system.outputs import check_file
 

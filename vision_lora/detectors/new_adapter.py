@@ -90,12 +90,38 @@ def new_adapter(
     Raises:
         AdapterError: no name, a name twice, a rank below 1, an unknown variant, or nothing to adapt.
     """
+    plan = plan_adapter(detector, len(names), rank=rank, variant=variant, placement=placement, layers=layers)
+    return planned_adapter(detector, names, plan, alpha=alpha, imgsz=imgsz, joint=joint)
+
+
+def planned_adapter(
+    detector: Detector,
+    names: Sequence[str],
+    plan: Plan,
+    *,
+    alpha: float | None = None,
+    imgsz: int = 640,
+    joint: bool = False,
+) -> Adapter:
+    """An untrained adapter for new classes as a plan has it, not attached yet.
+
+    Args:
+        detector: the base.
+        names: the new classes.
+        plan: from `plan_adapter`, for this base and so many classes.
+        alpha: numerator of the factor before B·A; None takes the variant's default.
+        imgsz: side of the square pictures that it will be trained on, pixels.
+        joint: whether its pass keeps the base's classes in front of the new ones.
+
+    Raises:
+        AdapterError: no name, or a name twice.
+    """
     if not names or len(set(names)) < len(names):
         raise ClassClashError(f"new classes {list(names)}: expected at least one, each name once")
-    plan = plan_adapter(detector, len(names), rank=rank, variant=variant, placement=placement, layers=layers)
     if alpha is None:
-        kind = VARIANTS[variant]
-        alpha = kind.default_alpha if issubclass(kind, LowRank) else 1.0
+        rank = max((entry.rank for entry in plan.adapted), default=0)
+        kinds = (VARIANTS[entry.variant] for entry in plan.adapted if entry.rank)
+        alpha = next((kind.default_alpha(rank) for kind in kinds if issubclass(kind, LowRank)), 1.0)
     card = Card(detector.family, detector.base, detector.fingerprint, tuple(names), float(alpha), imgsz)
     adapter = Adapter.from_plan(plan, card, joint=joint)
     with torch.no_grad():

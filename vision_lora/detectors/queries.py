@@ -20,7 +20,7 @@ def read_queries(boxes: Tensor, scores: Tensor, side: int, readout: Readout) -> 
         readout: thresholds; queries do not overlap by training, so `iou` has no effect.
 
     Returns:
-        One `Found` a picture, best first.
+        One `Found` a picture on the CPU, best first.
 
     Examples:
         >>> boxes, scores = torch.tensor([[[0.5, 0.5, 0.2, 0.4]]]), torch.tensor([[[0.6, 0.3]]])
@@ -35,12 +35,13 @@ def read_queries(boxes: Tensor, scores: Tensor, side: int, readout: Readout) -> 
         best = scores.argmax(-1, keepdim=True)
         scores = torch.zeros_like(scores).scatter(-1, best, scores.gather(-1, best))
     values, indices = scores.flatten(1).topk(min(readout.limit, scores[0].numel()))
-    found = []
-    for picture, value, index in zip(corners, values, indices, strict=True):
-        index = index[value > readout.confidence]
-        kept = value[value > readout.confidence]
-        found.append(Found(picture[index // classes], kept, index % classes))
-    return found
+    chosen = corners.gather(1, (indices // classes)[..., None].expand(-1, -1, 4))
+    # A device is asked once a batch, not some times a picture.
+    columns = chosen.cpu(), values.cpu(), (indices % classes).cpu()
+    return [
+        Found(*(column[value > readout.confidence] for column in (picture, value, label)))
+        for picture, value, label in zip(*columns, strict=True)
+    ]
 
 
 def initialise_scores(weight: Tensor, bias: Tensor | None, layer: nn.Module, *, focal: bool) -> None:

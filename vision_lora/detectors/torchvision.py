@@ -58,9 +58,6 @@ class TorchvisionDetector(Detector):
         names: its classes, without background.
         base: name of its builder, or of the file of its weights.
         fold: fold BatchNorm where there is any.
-
-    Attributes:
-        folded: how many BatchNorm were folded.
     """
 
     family = "torchvision"
@@ -81,7 +78,7 @@ class TorchvisionDetector(Detector):
         for layer in (self._net.backbone, *_heads(self._net)):
             layer.register_forward_hook(_in_full_precision)
         noise = torch.rand((1, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
-        self.folded = fold_followed(network, lambda: self._net(noise)) if fold else 0
+        self.norms = fold_followed(network, lambda: self._net(noise)) if fold else {}
         super().__init__(network, names, base)
 
     @classmethod
@@ -240,7 +237,7 @@ class TorchvisionDetector(Detector):
         Raises:
             ConfigError: the network was folded, or is of no builder of torchvision.
         """
-        if self.folded or not self._builder:
+        if self.norms or not self._builder:
             raise ConfigError(
                 f"{path}: {self.base} was loaded folded, which torchvision has no layout for; load it with fold=False"
             )

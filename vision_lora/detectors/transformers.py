@@ -75,7 +75,7 @@ class TransformersDetector(Detector):
         fold: fold BatchNorm where there is any.
 
     Attributes:
-        folded: how many BatchNorm were folded; networks of LayerNorm have nothing to fold.
+        norms: empty in networks of LayerNorm, which have nothing to fold.
     """
 
     family = "transformers"
@@ -87,7 +87,6 @@ class TransformersDetector(Detector):
     def __init__(self, network: nn.Module, processor: Any, base: str, *, fold: bool = True) -> None:
         net: Any = network
         self._net = net.eval()
-        self.folded = 0
         self._processor = processor
         self._configs = list({id(config): config for config in _configs(net)}.values())
         self.stride = _stride(net.config)
@@ -111,7 +110,7 @@ class TransformersDetector(Detector):
         noise = torch.rand((1, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
         with _fed_with_zeros(net) as self._idle:
             if fold:
-                self.folded = fold_followed(net, lambda: self._forward(noise))
+                self.norms = fold_followed(net, lambda: self._forward(noise))
             else:
                 with torch.no_grad():
                     self._forward(noise)
@@ -208,7 +207,7 @@ class TransformersDetector(Detector):
 
     def save_checkpoint(self, path: Path) -> None:
         """Write the network as a folder that transformers' `from_pretrained` and `load` open."""
-        if self.folded:
+        if self.norms:
             raise ConfigError(
                 f"{path}: {self.base} was loaded folded, which transformers has no layout for; load it with fold=False"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -17,6 +18,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.torch_utils import fuse_deconv_and_bn
 
+from vision_lora.adapters.weights.live import FoldedNorm
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.checkpoints import weights
 from vision_lora.detectors.network.fold import fold_batchnorm
@@ -74,10 +76,11 @@ class UltralyticsDetector(Detector):
                 left them without what today's asks for.
         """
         with weights.making(base), torch.no_grad():
-            if fold:
-                fold_network(network)
+            norms = fold_network(network) if fold else {}
             network.eval()(torch.zeros(1, 3, TRIED, TRIED))
-            return cls(cast(DetectionModel, network), base)
+            detector = cls(cast(DetectionModel, network), base)
+            detector.norms = norms
+            return detector
 
     def stage(self, layer: str) -> str:
         parts = layer.split(".")
@@ -132,11 +135,15 @@ def boxes_of(targets: Tensor, side: int) -> dict[str, Tensor]:
     return {"batch_idx": targets[:, 0], "cls": targets[:, 1], "bboxes": centres}
 
 
-def fold_network(network: nn.Module) -> None:
+def fold_network(network: nn.Module) -> dict[str, FoldedNorm]:
     """Fold every BatchNorm and re-parametrised branch of an Ultralytics network, in place.
 
     Unlike Ultralytics' `fuse`, NMS-free heads keep both branches: training needs the two.
+
+    Returns:
+        The BatchNorm of plain convolutions, by the name of the convolution; re-parametrised branches have none.
     """
+    norms: dict[nn.Module, FoldedNorm] = {}
     for module in list(network.modules()):
         if isinstance(module, (RepConv, RepVGGDW)):
             module.fuse_convs() if isinstance(module, RepConv) else module.fuse()
@@ -149,17 +156,18 @@ def fold_network(network: nn.Module) -> None:
         if isinstance(module, Conv) and hasattr(module, "bn"):
             if isinstance(module, Conv2):
                 module.fuse_convs()
-            fold_batchnorm(module.conv, module.bn)
+            norms[module.conv] = fold_batchnorm(module.conv, module.bn)
             del module.bn
             module.forward = module.forward_fuse  # type: ignore[method-assign]
         elif isinstance(module, nn.Sequential):
-            _fold_pairs(module)
+            norms.update(_fold_pairs(module))
+    return {name: norms[layer] for name, layer in network.named_modules() if layer in norms}
 
 
-def _fold_pairs(layers: nn.Sequential) -> None:
+def _fold_pairs(layers: nn.Sequential) -> Iterator[tuple[nn.Module, FoldedNorm]]:
     """Fold convolutions that a BatchNorm follows in the same sequence: the input projections of RT-DETR."""
     for index in range(len(layers) - 1):
         conv, norm = layers[index], layers[index + 1]
         if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
-            fold_batchnorm(conv, norm)
+            yield conv, fold_batchnorm(conv, norm)
             layers[index + 1] = nn.Identity()

@@ -1,4 +1,4 @@
-"""YOLO detectors on Ultralytics' own modules: network, loss and non-maximum suppression are theirs."""
+"""YOLO detectors on Ultralytics' own modules: network and loss are theirs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from functools import partial
 from typing import Any
 
 import torch
-import torchvision  # noqa: F401 - Ultralytics takes torchvision's NMS only where it is imported, and else a Python loop
 from torch import Tensor, nn
 from ultralytics.nn.modules import Detect, v10Detect
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
-from ultralytics.utils.nms import non_max_suppression
 
 from vision_lora.detectors.base import Model
 from vision_lora.detectors.losses import yolo_retain
 from vision_lora.detectors.losses.share import share
 from vision_lora.detectors.losses.yolo_loss import FixedLoss
 from vision_lora.detectors.readout import Found, Readout
+from vision_lora.detectors.suppression import read_dense
 from vision_lora.detectors.ultralytics import UltralyticsDetector, boxes_of
 
 GENERATIONS = {  # sizes of each, as its official checkpoints are called
@@ -32,13 +31,6 @@ GENERATIONS = {  # sizes of each, as its official checkpoints are called
     "yolo26": "nsmlx",
 }
 BRANCHES = ("cv3", "one2one_cv3")  # classifying branches of the head; the second in NMS-free networks
-
-
-# Boxes of a picture that enter non-maximum suppression, best first. Its time grows with their square, and an untrained
-# head scores every cell above the threshold of an mAP measurement; 300 are kept in the end. The more are asked for, the
-# more enter: there are several to a box.
-CANDIDATES = 4096
-PER_BOX = 13
 
 
 class YoloDetector(UltralyticsDetector):
@@ -165,18 +157,13 @@ class YoloDetector(UltralyticsDetector):
             outputs = self.network(images)[0]
         finally:
             self.head.max_det = before
-        found = non_max_suppression(
-            outputs.float(),
-            readout.confidence,
-            readout.iou,
-            multi_label=readout.multi_label,
-            max_det=readout.limit,
-            max_nms=max(CANDIDATES, PER_BOX * readout.limit),
-            max_time_img=math.inf,  # when its time is over it leaves the rest of the batch without detections
-            nc=self.head.nc,
-            end2end=self.head.end2end,
-        )
-        return [Found(rows[:, :4], rows[:, 4], rows[:, 5].long()) for rows in found]
+        if not self.head.end2end:
+            return read_dense(outputs[:, : 4 + self.head.nc], readout)
+        every = outputs.float().cpu()  # (B, limit, 6), best first
+        return [
+            Found(rows[:, :4], rows[:, 4], rows[:, 5].long())
+            for rows in (picture[picture[:, 4] > readout.confidence] for picture in every)
+        ]
 
 
 class _Loss(v8DetectionLoss):

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vision_lora.datasets.batches.loader import Batches, eval_loader
 from vision_lora.datasets.sample import Sample
@@ -14,10 +16,15 @@ from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import MEASURE, Readout
 from vision_lora.errors import DataError
 from vision_lora.evaluation.coco_map import MapResult, coco_map
+from vision_lora.evaluation.matches import map_of
 from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.text.names import told
 
 log = logging.getLogger(__name__)
+
+# A GPU measures so many pictures together for each of a training step, as nothing is kept for a way back, up to where
+# it is busy anyway.
+MORE, BUSY = 4, 64
 
 
 def detect_all(
@@ -34,13 +41,35 @@ def detect_all(
     """
     found: list[Detections] = []
     for batch in batches:
-        in_squares = detector.detect(batch.images.to(detector.device), mode=mode, readout=readout)
+        in_squares = _detected(detector, batch.images, mode, readout)
         for detections, index, scale, pad in zip(in_squares, batch.indices, batch.scales, batch.pads, strict=True):
             sample = samples[int(index)]
             found.append(
                 detections.from_letterbox(float(scale), (float(pad[0]), float(pad[1])), (sample.width, sample.height))
             )
     return found
+
+
+def at_once(step: int, device: torch.device) -> int:
+    """Pictures to measure together, where so many are in a training step on the device.
+
+    Examples:
+        >>> at_once(16, torch.device("cuda")), at_once(128, torch.device("cuda")), at_once(16, torch.device("cpu"))
+        (64, 128, 16)
+    """
+    return max(step, min(MORE * step, BUSY)) if device.type == "cuda" else step
+
+
+def _detected(detector: Detector, images: Tensor, mode: Mode, readout: Readout) -> list[Detections]:
+    """Detections in a batch, in halves of it where a GPU has no memory for the whole."""
+    try:
+        return detector.detect(images.to(detector.device), mode=mode, readout=readout)
+    except torch.cuda.OutOfMemoryError:
+        if len(images) == 1:
+            raise
+    # Outside of the handler, which holds what the pass had made.
+    halves = images.split(-(-len(images) // 2))
+    return [found for half in halves for found in _detected(detector, half, mode, readout)]
 
 
 def measure(
@@ -54,6 +83,18 @@ def measure(
     demand_known(known_classes(detector, mode), names, samples)
     found = detect_all(detector, batches, samples, mode=mode)
     return coco_map(found, samples, names), found
+
+
+def measure_map(
+    detector: Detector, batches: Batches, samples: Sequence[Sample], names: Sequence[str], *, mode: Mode
+) -> tuple[float, float]:
+    """The map50_95 and map50 of `measure` and nothing else, for after each epoch: without pycocotools' second or more.
+
+    Raises:
+        DataError: the detector knows none of the dataset's classes in this mode.
+    """
+    demand_known(known_classes(detector, mode), names, samples)
+    return map_of(detect_all(detector, batches, samples, mode=mode), samples, names)
 
 
 def measure_tiled(

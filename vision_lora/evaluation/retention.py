@@ -14,13 +14,13 @@ from vision_lora.datasets.batches.loader import Batches
 from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.base import Detector
 from vision_lora.evaluation.coco_map import MapResult, coco_map
+from vision_lora.evaluation.matching import objects_found
 from vision_lora.evaluation.measure import detect_all
 from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.pictures.drawing import Picture, draw_truth, grid
 from vision_lora.pictures.images import write_picture
 
 CONFIDENT = 0.25  # lowest score of a detection that a user would be shown
-OVERLAP = 0.5  # IoU from which on it is the object
 _SHEET = 24  # pictures of lost objects, at most
 
 
@@ -129,22 +129,9 @@ def save_lost(path: Path, lost: Sequence[Lost], samples: Sequence[Sample], names
 
 
 def _found(sample: Sample, found: Detections, names: Sequence[str]) -> NDArray[np.bool_]:
-    """Which objects of a sample are found: each by one confident detection of its class, best overlap first, (n,)."""
-    hit = np.zeros(len(sample.boxes), bool)
-    for index in np.flatnonzero(found.scores >= CONFIDENT):
-        same = np.array([names[c] == found.name(int(index)) for c in sample.classes], bool)
-        overlap = np.where(same & ~hit, _iou(found.boxes[index], sample.boxes), 0)
-        if len(overlap) and overlap.max() >= OVERLAP:
-            hit[overlap.argmax()] = True
-    return hit
-
-
-def _iou(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Overlap of one box (4,) with others (n, 4): intersection over union, (n,)."""
-    sides = (np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])).clip(0)
-    inside = sides.prod(1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    return inside / np.maximum(areas - inside, 1e-9)  # type: ignore[no-any-return]
+    """Which objects of a sample a confident detection finds, (n,)."""
+    objects = objects_found(sample, found, names)[found.scores >= CONFIDENT]
+    return np.isin(np.arange(len(sample.boxes)), objects)
 
 
 def _identical(one: Detections, other: Detections) -> bool:

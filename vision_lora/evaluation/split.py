@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vision_lora.adapters.adapter import Card
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Dataset, Sample
@@ -14,9 +15,9 @@ from vision_lora.evaluation.coco_map import MapResult
 from vision_lora.evaluation.measure import measure, measure_tiled
 from vision_lora.evaluation.scoring.choose import Chosen, choose_thresholds
 from vision_lora.evaluation.scoring.outcomes import find_outcomes
+from vision_lora.options.detect import EvaluateConfig
 from vision_lora.options.threshold import Rule
-from vision_lora.options.verbs import EvaluateConfig
-from vision_lora.pictures.detections import CONFIDENCE, Detections, Mode
+from vision_lora.pictures.detections import CONFIDENCE, Detections, default_mode
 from vision_lora.text.names import pick
 
 
@@ -44,7 +45,7 @@ def measure_split(
         DataError: the detector knows none of the dataset's classes in this mode.
     """
     imgsz, names = config.imgsz or detector.imgsz, dataset.names
-    mode: Mode = config.mode or ("defects" if detector.adapter else "general")
+    mode = config.mode or default_mode(detector.adapter)
     if config.tile:
         return measure_tiled(
             detector,
@@ -60,7 +61,7 @@ def measure_split(
 
 
 def assess(
-    detector: Detector,
+    card: Card | None,
     found: Sequence[Detections],
     samples: Sequence[Sample],
     result: MapResult,
@@ -72,7 +73,7 @@ def assess(
     """What the detections are worth, at thresholds by a rule or at those that are used now.
 
     Args:
-        detector: whose active adapter's card says what is used now.
+        card: of the adapter, which says what is used now; None without one.
         found: from `measure_split`.
         samples: the pictures.
         result: from `measure_split`.
@@ -83,7 +84,6 @@ def assess(
     Returns:
         The assessment, and what was chosen. Where nothing could be chosen what is used now counts.
     """
-    card = None if detector.adapter is None else detector.adapter.card
     used = dict(card.thresholds) if card else {}
     told = (card.rule if card and used else "") or f"{CONFIDENCE}, as none were chosen"
     chosen = Chosen({})

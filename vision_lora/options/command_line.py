@@ -7,11 +7,12 @@ import logging
 import os
 import re
 import sys
+from argparse import Action
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
-from types import UnionType
-from typing import Any, Literal, TextIO, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, Literal, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, set_loader
@@ -20,12 +21,13 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from vision_lora.errors import ConfigError, VisionLoraError, reason
-from vision_lora.options.option import demand
+from vision_lora.options.help import HelpFormatter, grouped, kinds, line, metavar, options, program, usage
+from vision_lora.options.option import Options, demand, flag, one_of
 from vision_lora.text.names import shown
 from vision_lora.text.plain_yaml import load_plain
 from vision_lora.text.redact import redact
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=Options)
 
 _KINDS: dict[Any, str] = {
     int: "a whole number",
@@ -53,20 +55,20 @@ class _Parser(ArgumentParser):
     """Raises instead of printing usage: a verb prints one line.
 
     Attributes:
-        expected: by option what it takes, in words.
+        hints: by option what it takes.
     """
 
-    expected: Mapping[str, str] = {}
+    hints: Mapping[str, Any] = {}
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         line = " ".join(message.split())
         if line.startswith("Unexpected config"):
             line = f"--config: {line[:100]}; expected a YAML file of options by name, such as `epochs: 20`"
         told = re.search(r'Parser key "(\w+)":.*(?:Got|Given) value: (.*)$', line)
-        if told and told[1] in self.expected:
-            line = f"--{told[1].replace('_', '-')} {told[2]}: expected {self.expected[told[1]]}"
+        if told and (expected := _expected(self.hints.get(told[1]), told[2])):
+            line = f"{flag(told[1])} {told[2]}: expected {expected}"
         if wrong := re.search(r"unrecognized arguments: (--[\w-]+)|Option '(\w+)' is not accepted", line):
-            given = wrong[1] or f"--{wrong[2].replace('_', '-')}"
+            given = wrong[1] or flag(wrong[2])
             near = difflib.get_close_matches(given, self._option_string_actions, 1)
             line += f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(line)
@@ -89,30 +91,92 @@ def parse(config: type[Config], verb: str, argv: Sequence[str] | None = None) ->
     Raises:
         ConfigError: an unknown option or key, a value of the wrong type or out of range.
     """
-    parser = _Parser(
-        prog=f"python -m vision_lora.{verb}", description=config.__doc__, exit_on_error=True, parser_mode=_MODE
-    )
-    parser.add_argument("--config", action="config", help="YAML file with any of these options; later ones win")
     hints = get_type_hints(config)
-    parser.expected = {name: text for name, hint in hints.items() if (text := _expected(hint))}
-    repeated = set[str]()
-    for item in fields(config):  # type: ignore[arg-type]
-        flag = "--" + item.name.replace("_", "-")
-        text = item.metadata["help"]
-        if hints[item.name] is bool:
-            parser.add_argument(flag, action="store_true", help=text)
-        elif item.metadata["positional"]:
-            parser.add_argument(item.name, type=hints[item.name], nargs="?", default=item.default, help=text)
-        else:
-            if item.metadata["repeated"]:
-                repeated.add(flag)
-            parser.add_argument(flag, type=hints[item.name], default=item.default, help=text)
+    parser = _parser(config, verb, hints)
     try:
-        given = parser.parse_args(_appending(sys.argv[1:] if argv is None else argv, repeated))
+        given = parser.parse_args(sys.argv[1:] if argv is None else argv)
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config: {reason(error)}; expected a YAML file in UTF-8") from None
-    values = {item.name: getattr(given, item.name) for item in fields(config)}  # type: ignore[arg-type]
+    values = {item.name: getattr(given, item.name) for item in options(config)}
+    for item in options(config):
+        if item.metadata["repeated"]:
+            _demand_several(item.name, values[item.name], hints[item.name])
     return config(**{name: _switch(name, value) if hints[name] is bool else value for name, value in values.items()})
+
+
+def _parser(config: type[Options], verb: str, hints: Mapping[str, Any]) -> _Parser:
+    """What reads a verb's options, and prints its `--help`."""
+    parser = _Parser(
+        prog=program(verb),
+        usage=usage(config, verb),
+        description=config.__doc__,
+        formatter_class=HelpFormatter,
+        exit_on_error=True,
+        parser_mode=_MODE,
+        print_config="--print-config",
+    )
+    parser.hints = hints
+    for title, items in grouped(config).items():
+        group = parser.add_argument_group(title)
+        for item in items:
+            hint = hints[item.name]
+            told: dict[str, Any] = {"help": line(item), "default": item.default}
+            if hint is bool:
+                group.add_argument(flag(item.name), action="store_true", **told)
+            elif item.metadata["positional"]:
+                group.add_argument(item.name, type=hint, nargs="?", metavar=item.name.upper(), **told)
+            elif item.metadata["repeated"]:
+                group.add_argument(flag(item.name), action=_Several, nargs="+", metavar=metavar(item, hint), **told)
+            else:
+                group.add_argument(flag(item.name), type=hint, metavar=metavar(item, hint), **told)
+    parser.add_argument("--config", action="config", help="YAML file with any of these options; later ones win")
+    shown_config = parser._option_string_actions["--print-config"]
+    shown_config.help, shown_config.metavar = "show all options as such a file, and end", ""
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+    general: Any = parser._optionals
+    general.title = "general"
+    parser._action_groups = [*(group for group in parser._action_groups if group is not general), general]
+    return parser
+
+
+class _Several(Action):
+    """Adds values to those before, as they stand: each may be any text, or a mapping where the option takes those."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, _: str | None = None) -> None:
+        before, mappings = getattr(namespace, self.dest) or [], _takes_mappings(parser.hints[self.dest])
+        new = [_mapping(self.dest, text) if mappings and text.startswith("{") else text for text in values]
+        setattr(namespace, self.dest, [*([before] if isinstance(before, str) else before), *new])
+
+
+def _takes_mappings(hint: Any) -> bool:
+    return "dict[" in str(hint)
+
+
+def _mapping(name: str, text: str) -> Any:
+    """A mapping as it would stand in a YAML file; the message repeats nothing of it, as it may hold a password."""
+    try:
+        return load_plain(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{flag(name)}: a mapping that cannot be read ({getattr(error, 'problem', None)})") from None
+
+
+def _demand_several(name: str, value: Any, hint: Any) -> None:
+    """Check what a config file gives to an option that takes several values: jsonargparse leaves it as it stands."""
+    also, words = ((str, dict), "texts or mappings") if _takes_mappings(hint) else ((str,), "texts")
+    fits = isinstance(value, (str, NoneType)) or (
+        isinstance(value, list) and all(isinstance(one, also) for one in value)
+    )
+    demand(fits, name, value, f"a text, or a list of {words} (in quotes where one looks like a number)")
+
+
+class _Version(Action):
+    """Says the version, which takes time to find out, only where it is asked for."""
+
+    def __call__(self, parser: Any, *_: Any) -> None:
+        from vision_lora import __version__
+
+        print(__version__)  # noqa: T201 - the parser's own, as its help
+        parser.exit()
 
 
 def _switch(name: str, value: Any) -> bool:
@@ -122,16 +186,12 @@ def _switch(name: str, value: Any) -> bool:
     return bool(known)
 
 
-def _expected(hint: Any) -> str:
+def _expected(hint: Any, given: str) -> str:
     """What values of a type look like, with None or without, in words; nothing for types that are not named here."""
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(get_args(hint))}"
-    if hint in _KINDS:
-        return _KINDS[hint]
-    if get_origin(hint) not in (Union, UnionType):
-        return ""
-    kinds = [_expected(kind) for kind in get_args(hint) if kind is not type(None)]
-    return " or ".join(kinds) if all(kinds) else ""
+    told = [
+        one_of(get_args(kind), given) if get_origin(kind) is Literal else _KINDS.get(kind, "") for kind in kinds(hint)
+    ]
+    return " or ".join(told) if all(told) else ""
 
 
 class _NoPasswords(logging.Filter):
@@ -147,15 +207,6 @@ class _PlainConsole(Console):
 
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(shown(text), **how)
-
-
-def _appending(words: Sequence[str], repeated: set[str]) -> list[str]:
-    """The words with jsonargparse's sign for "one more" behind each option that may be given several times."""
-    return [
-        flag + "+" + mark + value if flag in repeated else word
-        for word in words
-        for flag, mark, value in [word.partition("=")]
-    ]
 
 
 def run_verb(

@@ -15,6 +15,15 @@ Mode = Literal["general", "defects", "both"]  # which of them are asked for
 CONFIDENCE = 0.25  # lowest score that counts where nobody has chosen another
 
 
+def default_mode(adapter: object) -> Mode:
+    """What is asked for where nobody says it: an adapter's classes, without an adapter the base's own.
+
+    Args:
+        adapter: any sign of it, its file or its name; None without one.
+    """
+    return "general" if adapter is None else "defects"
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """Boxes found in one picture, best score first.

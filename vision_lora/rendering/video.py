@@ -19,7 +19,7 @@ from vision_lora.rendering.relief import Relief
 from vision_lora.rendering.scene import set_up
 from vision_lora.rendering.shapes import step
 from vision_lora.rendering.surfaces import rolled
-from vision_lora.rendering.write import COMMAND
+from vision_lora.rendering.write import command
 from vision_lora.system.outputs import write_json
 
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 25, 10
@@ -145,7 +145,7 @@ def _truth(tracks: Sequence[Track], seed: int, frames: int) -> dict[str, object]
                 }
             )
     return {
-        "made by": f"{COMMAND} {seed}",
+        "made by": command(seed),
         "video": "conveyor.mp4",
         "width": WIDTH,
         "height": HEIGHT,

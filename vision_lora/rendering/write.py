@@ -45,15 +45,15 @@ def ensure_demo(path: Path | str) -> None:
     write_pictures(file.parent)
 
 
-def is_there(file: Path, seed: int) -> bool:
-    """Whether a file of the demo has been made already, with this seed.
+def is_there(file: Path, command: str) -> bool:
+    """Whether a file of the demo has been made already, with this command.
 
     Raises:
-        ConfigError: there is one, but of another seed or of someone else.
+        ConfigError: there is one, but of another seed, with another number of pictures, or of someone else.
     """
     if not file.exists():
         return False
-    made_by = f'made by": "{COMMAND} {seed}"' if file.suffix == ".json" else f"made by: {COMMAND} {seed}\n"
+    made_by = f'made by": "{command}"' if file.suffix == ".json" else f"made by: {command}\n"
     if made_by not in file.read_text(encoding="utf-8", errors="replace"):
         raise ConfigError(
             f"--out {file.parent}: has another {file.name}; give a new folder, or --exist-ok to replace it"
@@ -61,7 +61,12 @@ def is_there(file: Path, seed: int) -> bool:
     return True
 
 
-def write_pictures(folder: Path, seed: int = 0) -> Path:
+def command(seed: int, test: int | None = None) -> str:
+    """What makes the data with this seed, and so many test pictures where there are more or fewer than usual."""
+    return f"{COMMAND} {seed}" + ("" if test is None else f" --test {test}")
+
+
+def write_pictures(folder: Path, seed: int = 0, test: int | None = None) -> Path:
     """Draw the demo data set.
 
     Every picture is drawn from its own seed, so splits share no piece of metal. Classes and surfaces are dealt out
@@ -70,6 +75,7 @@ def write_pictures(folder: Path, seed: int = 0) -> Path:
     Args:
         folder: where to; made if it is not there.
         seed: of everything.
+        test: pictures of the test split, to tell by what 40 do not; train and val are the same whatever it is.
 
     Returns:
         The path of `defects.yaml`.
@@ -77,13 +83,14 @@ def write_pictures(folder: Path, seed: int = 0) -> Path:
     Raises:
         OutputError: a file cannot be written.
     """
+    counts = SPLITS if test is None else {**SPLITS, "test": test}
     try:
         for kind in ("images", "labels"):
-            for split in SPLITS:
+            for split in counts:
                 (folder / kind / split).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}); give a folder that can") from None
-    for number, (split, count) in enumerate(SPLITS.items()):
+    for number, (split, count) in enumerate(counts.items()):
         plan = deal(np.random.default_rng([seed, number]), count)
         for index, (surface, kinds) in enumerate(plan):
             picture, label = draw(np.random.default_rng([seed, number, index]), surface, kinds)
@@ -91,8 +98,8 @@ def write_pictures(folder: Path, seed: int = 0) -> Path:
             write_picture(folder / "images" / split / f"{name}.jpg", picture)
             write_whole(folder / "labels" / split / f"{name}.txt", label.encode())
     names = "".join(f"  {index}: {name}\n" for index, name in enumerate(NAMES))
-    splits = "".join(f"{split}: images/{split}\n" for split in SPLITS)
-    text = f"# Synthetic, made by: {COMMAND} {seed}\npath: .\n{splits}names:\n{names}"
+    splits = "".join(f"{split}: images/{split}\n" for split in counts)
+    text = f"# Synthetic, made by: {command(seed, test)}\npath: .\n{splits}names:\n{names}"
     write_whole(folder / "defects.yaml", text.encode())
     return folder / "defects.yaml"
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
-from vision_lora.pictures.detections import Detections
+from vision_lora.options.camera import CameraConfig
+from vision_lora.pictures.detections import Detections, default_mode
 from vision_lora.streaming.alarms.rules import Alarm
 from vision_lora.streaming.alarms.watch import Watch
 from vision_lora.streaming.choices.attached import SPARE, Attached
@@ -25,7 +26,6 @@ from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.choices.registry import AdapterRegistry
 from vision_lora.streaming.choices.state import StateFile
 from vision_lora.streaming.incoming import shown
-from vision_lora.streaming.options import CameraConfig
 from vision_lora.streaming.pipeline import DetectedFrame, Detecting, Judging
 from vision_lora.streaming.records.crops import Crops
 from vision_lora.streaming.records.disk import BoundedFolder
@@ -168,8 +168,8 @@ class Service:
             raise ConfigError(f"no source {shown(name)} here (there are: {', '.join(self.sources)})")
         with self._changing:
             before = self.detecting.choices[name]
-            if changes.get("adapter", "") is None and before.mode == "defects":
-                changes.setdefault("mode", "both")
+            if "adapter" in changes and before.mode == default_mode(before.adapter):  # as nobody chose another
+                changes.setdefault("mode", default_mode(changes["adapter"]))
             choice = replace(before, **changes)
             loaded = None if choice.adapter is None else self.attached.load(choice.adapter)
             card = loaded[1].card if loaded and loaded[1] else self.attached.card(choice.adapter)
@@ -235,9 +235,13 @@ class Service:
     def _with_adapter(self, choice: Choice) -> Choice:
         if choice.adapter is not None:
             self.attached.put_on(choice.adapter, *self.attached.load(choice.adapter))
-        known = (*self.attached.detector.names, *self.attached.classes(choice.adapter))
+        general, learned = self.attached.detector.names, self.attached.classes(choice.adapter)
+        known = (*general, *learned)
         if unknown := [name for name in choice.thresholds if name not in known]:
             log.warning("threshold of %s: neither the base nor the adapter has such a class", told(unknown, known))
+        idle = [name for name in choice.thresholds if name in general and name not in learned]
+        if idle and choice.mode == "defects":
+            log.warning("threshold of %s: only the base has such a class; mode both looks for it", ", ".join(idle))
         return self._with_own(choice)
 
     def _with_own(self, choice: Choice) -> Choice:

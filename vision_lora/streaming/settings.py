@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
 from vision_lora.errors import ConfigError
-from vision_lora.pictures.detections import Mode
+from vision_lora.options.camera import CameraConfig, SourceConfig
+from vision_lora.pictures.detections import Mode, default_mode
 from vision_lora.streaming.alarms.rules import Zone
 from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.choices.registry import AdapterRegistry
-from vision_lora.streaming.options import CameraConfig, SourceConfig
 from vision_lora.streaming.sources.address import Address, host, read_address
+from vision_lora.streaming.sources.several import expand, unique
 
 _NAME = re.compile(r"[\w][\w.-]{0,63}")
 
@@ -45,7 +46,7 @@ def read_sources(config: CameraConfig) -> list[SourceSettings]:
         ConfigError: an entry is wrong; the message tells which one by its place, never by its URL.
     """
     sources: list[SourceSettings] = []
-    for place, entry in enumerate(config.source or (), 1):
+    for place, entry in _entries(config):
         try:
             given = _entry(entry)
             address = read_address(given.url)
@@ -55,7 +56,7 @@ def read_sources(config: CameraConfig) -> list[SourceSettings]:
             if name in (source.name for source in sources):
                 raise ConfigError(f"name {name!r}: another source has it")
             adapter = given.adapter or config.adapter
-            mode = given.mode or config.mode
+            mode = given.mode or config.mode or default_mode(adapter)
             choice = Choice(
                 None if adapter is None else AdapterRegistry.name(Path(adapter)),
                 mode,
@@ -67,6 +68,18 @@ def read_sources(config: CameraConfig) -> list[SourceSettings]:
             raise ConfigError(f"source {place}: {error}") from None
         sources.append(SourceSettings(name, address, None if adapter is None else Path(adapter), choice, zones))
     return sources
+
+
+def _entries(config: CameraConfig) -> Iterator[tuple[int, str | dict[str, Any]]]:
+    """The sources as they are given, with the place of each; patterns as the files that they match, no file twice."""
+    seen = list[str]()
+    for place, entry in enumerate(config.sources, 1):
+        if isinstance(entry, str) and not read_address(entry).live:
+            for path in unique([*seen, *expand(entry)])[len(seen) :]:
+                seen.append(path)
+                yield place, path
+        else:
+            yield place, entry
 
 
 def _entry(entry: Any) -> SourceConfig:

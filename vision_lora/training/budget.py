@@ -15,8 +15,8 @@ from vision_lora.datasets.batches.batch import Batch
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError
-from vision_lora.options.option import Budget
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.capacity import Budget
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.methods import recipe_adapter
 
 BATCHES = 4  # enough for the order of the layers; their gradients differ by powers of ten

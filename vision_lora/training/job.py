@@ -12,11 +12,13 @@ from lightning_fabric import Fabric
 
 from vision_lora import __version__
 from vision_lora.datasets.batches.augment import Recipe, load_recipe
-from vision_lora.datasets.batches.loader import Batches, TrainLoader, eval_loader, train_loader
+from vision_lora.datasets.batches.loader import Batches, Loading, TrainLoader, eval_loader, train_loader
 from vision_lora.datasets.open import open_pictures
 from vision_lora.datasets.sample import own_size
+from vision_lora.evaluation.measure import at_once
+from vision_lora.options.capacity import Norm
 from vision_lora.options.placement import placement_for
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.rendering.write import ensure_demo
 from vision_lora.system.cores import loader_processes
 from vision_lora.training.budget import choose_layers
@@ -24,7 +26,7 @@ from vision_lora.training.checks import check_boxes
 from vision_lora.training.loop.objective import Objective, Task
 from vision_lora.training.methods import TEACHER, Learner, make_learner
 from vision_lora.training.replay import replay_loader
-from vision_lora.training.retain import Retaining
+from vision_lora.training.retain import Replay, Retaining
 from vision_lora.training.runs.state import file_digest, fingerprint, fingerprint_of
 from vision_lora.training.samples import Opened, open_samples
 
@@ -121,44 +123,58 @@ def prepare(data: Data, fabric: Fabric, layers: Sequence[str] | None) -> Job:
     config, opened = data.config, data.opened
     names = opened.dataset.names
     lightning_fabric.seed_everything(config.seed, verbose=False)
-    shard = (fabric.global_rank, config.devices)
-    workers = loader_processes(config.workers, fabric.device, config.devices)
+    loading = Loading(
+        workers=loader_processes(config.workers, fabric.device, config.devices),
+        pin_memory=fabric.device.type == "cuda",
+        shard=(fabric.global_rank, config.devices),
+    )
     batches = train_loader(
         opened.train,
         config.imgsz,
-        config.batch,
+        config.batch_size,
         recipe=data.recipe,
         seed=config.seed,
-        workers=workers,
+        loading=loading,
         strict=config.strict,
         balanced=config.balanced,
         min_draws=config.draws,
-        pin_memory=fabric.device.type == "cuda",
-        shard=shard,
     )
     if layers is None and config.budget is not None:
         layers = sorted(choose_layers(config, names, batches.whole(), fabric.device))
     learner = make_learner(config, names, layers)
     replay = None
     if learner.adapter is not None and (config.joint or config.quiet):
-        pin = fabric.device.type == "cuda"
-        replay = replay_loader(
-            config, learner.detector.side, len(batches), shard, workers=workers, pin=pin, spare=batches.in_flight
-        )
+        beside = replace(loading, spare=batches.in_flight)
+        replay = replay_loader(config, learner.detector.side, len(batches), beside)
+    own = -(-config.batch_size // config.devices)
     return Job(
         config,
         opened,
         batches,
-        eval_loader(opened.val, config.imgsz, config.batch, again=True),
+        eval_loader(opened.val, config.imgsz, at_once(own, fabric.device), again=True),
         replay,
         learner,
         None if layers is None else list(layers),
-        _objective(config, learner, names, replay),
+        objective_of(config, learner, names, replay),
         {**data.identity, "base": learner.base},
     )
 
 
-def _objective(config: TrainConfig, learner: Learner, names: Sequence[str], replay: TrainLoader | None) -> Objective:
+def with_recipe(job: Job, *, rank: int, norm: Norm) -> Job:
+    """The same pictures, and an adapter of another kind: untrained, as `prepare` would have made it.
+
+    Args:
+        job: of an adapter that shares nothing with it.
+        rank: of its low-rank factors.
+        norm: BatchNorm's statistics.
+    """
+    config = replace(job.config, rank=rank, norm=norm)
+    lightning_fabric.seed_everything(config.seed, verbose=False)
+    learner = make_learner(config, job.names, job.layers)
+    return replace(job, config=config, learner=learner, objective=objective_of(config, learner, job.names, job.replay))
+
+
+def objective_of(config: TrainConfig, learner: Learner, names: Sequence[str], replay: Replay | None) -> Objective:
     """What training makes small: the task's losses, in a joint run with the distance from the teacher."""
     detector = learner.detector
     if learner.adapter is None:

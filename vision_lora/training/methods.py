@@ -13,10 +13,10 @@ from vision_lora.adapters.plan import Plan
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.full import replace_classes, unfreeze
 from vision_lora.detectors.load import load_base
-from vision_lora.detectors.new_adapter import grow_adapter, new_adapter, plan_adapter
+from vision_lora.detectors.new_adapter import grow_adapter, plan_adapter, planned_adapter
 from vision_lora.errors import ConfigError
 from vision_lora.options.placement import PLACEMENTS
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.detections import Mode
 
 # Full fine-tuning and its cheaper forms: which stages of the network train. The others keep weights and statistics.
@@ -68,6 +68,8 @@ def make_learner(config: TrainConfig, names: Sequence[str], layers: Collection[s
         adapter, plan = (
             _grown(config, detector, names) if config.on else recipe_adapter(config, detector, names, layers)
         )
+        if config.norm == "live" and not adapter.thaw(detector.norms):
+            raise ConfigError(f"--norm live: no adapted layer of {detector.base} has a BatchNorm; expected frozen")
         detector.attach(adapter)
         return Learner(detector, adapter, adapter, plan, adapter.parameter_count(), total, base, "defects")
     if tuple(names) != detector.names:  # its own classes are trained further, not anew
@@ -81,22 +83,16 @@ def recipe_adapter(
     config: TrainConfig, detector: Detector, names: Sequence[str], layers: Collection[str] | None = None
 ) -> tuple[Adapter, Plan]:
     """An untrained adapter as the recipe asks for it, not attached, and its plan."""
-    placement = config.placement or "all"
+    assert config.rank != "auto", "a race has chosen"
     plan = plan_adapter(
-        detector, len(names), rank=config.rank, variant=config.variant, placement=placement, layers=layers
-    )
-    adapter = new_adapter(
         detector,
-        names,
+        len(names),
         rank=config.rank,
-        alpha=config.alpha,
         variant=config.variant,
-        placement=placement,
+        placement=config.placement or "all",
         layers=layers,
-        imgsz=config.imgsz,
-        joint=config.joint,
     )
-    return adapter, plan
+    return planned_adapter(detector, names, plan, alpha=config.alpha, imgsz=config.imgsz, joint=config.joint), plan
 
 
 def _grown(config: TrainConfig, detector: Detector, names: Sequence[str]) -> tuple[Adapter, None]:

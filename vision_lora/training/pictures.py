@@ -13,15 +13,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from vision_lora.datasets.sample import Sample
+from vision_lora.evaluation.matching import objects_found
 from vision_lora.pictures.detections import Detections
 from vision_lora.pictures.drawing import Picture, draw_detections, draw_truth, grid, text_width, write
 from vision_lora.pictures.images import read_image, write_picture
 from vision_lora.system.outputs import write_whole
+from vision_lora.training.loop.listener import losses_of
 
-_NO_LOSS = frozenset({"epoch", "lr", "map50_95", "map50", "images_per_second", "loading"})
 _CELL = 420  # pixels of a picture's longer side in the grid: boxes in 200 px pictures stay legible
 _STRIP = 30  # pixels of the caption above it
 _NARROW = 160  # pixels that a caption needs at least
@@ -46,7 +46,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
-    for name in [name for name in rows[0] if name not in _NO_LOSS]:
+    for name in losses_of(rows[0]):
         _curve(left, epochs, [row[name] for row in rows], name)
     left.set_title("training loss", loc="left")
     left.set_ylim(bottom=0)
@@ -132,47 +132,13 @@ def choose(samples: Sequence[Sample], found: Sequence[Detections], names: Sequen
 def agreement(sample: Sample, found: Detections, names: Sequence[str]) -> float:
     """F1 of the detections: 1 when every box is found and nothing else.
 
-    A box is found by the best-scoring detection of its class that overlaps it with an IoU of at least 0.5.
-
     Args:
         sample: ground truth.
         found: detections, best score first, all of them counted.
         names: the dataset's class names.
     """
     total = len(sample.boxes) + len(found)
-    if not len(sample.boxes) or not len(found):
-        return float(total == 0)
-    overlap = iou(found.boxes, sample.boxes)
-    same = np.array([[found.name(i) == names[c] for c in sample.classes] for i in range(len(found))])
-    overlap = np.where(same, overlap, 0)
-    hits = 0
-    for row in overlap:
-        if row.max() >= 0.5:
-            overlap[:, int(row.argmax())] = 0  # a box is found once
-            hits += 1
-    return 2 * hits / total
-
-
-def iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of each box with each.
-
-    Args:
-        first: corners x1, y1, x2, y2 in pixels, (n, 4), with area.
-        second: likewise, (m, 4).
-
-    Returns:
-        0 to 1, (n, m).
-
-    Examples:
-        >>> iou(np.array([[0, 0, 2, 2]], "f4"), np.array([[0, 0, 2, 1], [5, 5, 6, 6]], "f4")).tolist()
-        [[0.5, 0.0]]
-    """
-    upper_left = np.maximum(first[:, None, :2], second[None, :, :2])  # (n, m, 2)
-    lower_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = (lower_right - upper_left).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    result: NDArray[np.float32] = shared / (areas[0][:, None] + areas[1][None] - shared)
-    return result
+    return 2 * int((objects_found(sample, found, names) >= 0).sum()) / total if total else 1.0
 
 
 def _pair(sample: Sample, found: Detections, names: Sequence[str]) -> Picture:

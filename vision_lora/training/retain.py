@@ -7,18 +7,28 @@ Learning without Forgetting (Li & Hoiem 2016, eq. 4) for dense detectors, with f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from vision_lora.datasets.batches.batch import Batch
-from vision_lora.datasets.batches.loader import TrainLoader
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.losses.share import counting
 
 # How much the old classes' scores count on the pictures to learn from. Features and boxes have to change there; scores
 # only must not rise where a defect looks like something.
 ON_DEFECTS = 0.1
+
+
+class Replay(Protocol):
+    """Batches of everyday pictures, such as a `TrainLoader`'s."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose those of the next iteration."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """As many as an epoch has steps."""
 
 
 class Retaining:
@@ -31,7 +41,7 @@ class Retaining:
         teacher: attached adapter that training goes on from, or None for the base.
     """
 
-    def __init__(self, detector: Detector, replay: TrainLoader, weight: float, teacher: str | None) -> None:
+    def __init__(self, detector: Detector, replay: Replay, weight: float, teacher: str | None) -> None:
         self.detector = detector
         self.replay = replay
         self.weight = weight

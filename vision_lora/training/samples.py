@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_lora.datasets.open import open_dataset
+from vision_lora.datasets.naming import write_yaml
+from vision_lora.datasets.open import lacking_yaml, open_dataset
 from vision_lora.datasets.sample import Dataset, Problem, Problems, Sample
-from vision_lora.datasets.split import split_dataset
+from vision_lora.datasets.split import hold_out
 from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.errors import DataError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.images import read_image
 from vision_lora.text.names import pick
 
@@ -25,31 +26,37 @@ class Opened:
         train: its samples to learn from.
         val: those to be measured on, all of them readable.
         problems: labels and val pictures that were skipped.
+        held_out: what the train split gave to be measured on, where the dataset has no val split; whole pictures.
     """
 
     dataset: Dataset
     train: list[Sample]
     val: list[Sample]
     problems: list[Problem]
+    held_out: list[Sample]
 
 
 def open_samples(config: TrainConfig) -> Opened:
-    """Open a run's dataset; one without val is divided, large frames are cut into tiles.
+    """Open a run's dataset; one without val gives a part of its train pictures, large frames are cut into tiles.
 
     Raises:
         DataError: no dataset, a split that is missing, or no val picture that can be read.
     """
+    if config.yes and (unnamed := lacking_yaml(config.data)) is not None:
+        write_yaml(unnamed, seed=config.seed)
     dataset = open_dataset(config.data, strict=config.strict).sure()
     if config.classes is not None:
         dataset = dataset.only(pick(config.classes, dataset.names))
+    held_out: list[Sample] = []
     if dataset.splits.get("train") and not dataset.splits.get("val"):
-        dataset = split_dataset(dataset, {"train": 0.8, "val": 0.2}, seed=config.seed)
+        dataset = hold_out(dataset, seed=config.seed)
+        held_out = dataset.splits["val"]
     train_samples = _split(dataset, "train")
     val_samples, broken = _readable(_split(dataset, "val"), strict=config.strict)
     if config.tile:
         train_samples = cut_tiles(train_samples, config.tile, config.overlap)
         val_samples = cut_tiles(val_samples, config.tile, config.overlap)
-    return Opened(dataset, train_samples, val_samples, [*dataset.problems, *broken])
+    return Opened(dataset, train_samples, val_samples, [*dataset.problems, *broken], held_out)
 
 
 def _split(dataset: Dataset, name: str) -> list[Sample]:

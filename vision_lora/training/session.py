@@ -7,10 +7,10 @@ import logging
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -18,63 +18,46 @@ from torch import distributed as dist
 
 from vision_lora import __version__
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.file import load_adapter, save_adapter
-from vision_lora.adapters.plan import Plan
-from vision_lora.datasets.sample import Dataset
-from vision_lora.detectors.base import Detector
-from vision_lora.detectors.load import load_base
+from vision_lora.adapters.file import save_adapter
+from vision_lora.datasets.lists import write_list
 from vision_lora.errors import ConfigError
-from vision_lora.evaluation.measure import measure
+from vision_lora.evaluation.measure import measure_map
 from vision_lora.evaluation.parts.groups import group_pictures
 from vision_lora.evaluation.report.write import write_report
 from vision_lora.evaluation.split import assess
 from vision_lora.options.threshold import DEFAULT_RULE
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.detections import CONFIDENCE
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
-from vision_lora.system.outputs import write_json
+from vision_lora.system.outputs import write_json, write_text
+from vision_lora.training.batch_size import decide
+from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
 from vision_lora.training.job import Job, open_data, prepare
-from vision_lora.training.loop.fit import History, Listener, Silent, fit
+from vision_lora.training.loop.fit import History, fit
 from vision_lora.training.loop.graphs import obstacle
-from vision_lora.training.methods import Learner
+from vision_lora.training.loop.listener import Listener, Listeners
+from vision_lora.training.outcome import outcome
 from vision_lora.training.pictures import save_curves, save_prediction_grid
+from vision_lora.training.race import Race, entry
 from vision_lora.training.runs.failures import in_words
 from vision_lora.training.runs.folder import RunFolder, resume_command
 from vision_lora.training.runs.processes import GRACE, Helpers, Together
 from vision_lora.training.runs.state import STATE, State
+from vision_lora.training.runs.summary import Summary
 from vision_lora.training.start import start_quietly
+from vision_lora.training.trackers.aside import open_trackers
 
 log = logging.getLogger(__name__)
 
 
-class Audience(Listener, Protocol):
-    """Who follows a whole session."""
-
-    def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
-        """Before the first step: the plan (None in full fine-tuning), what trains by part, and the size of the base."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What `summary.json` holds, and where the results lie.
-
-    Attributes:
-        out: the run's folder.
-        result: the adapter, or the trained checkpoint.
-        model: the base, as the options of the run call it.
-        values: of `summary.json`.
-    """
-
-    out: Path
-    result: Path
-    model: str
-    values: dict[str, Any]
-
-
-def train(config: TrainConfig, audience: Audience) -> Summary:
+def train(config: TrainConfig, listener: Listener) -> Summary:
     """Run a whole training session.
+
+    Args:
+        config: its options.
+        listener: is told how it goes; so are the trackers that the options name.
 
     Raises:
         VisionLoraError: any mistake of the user; nothing has been written then.
@@ -82,8 +65,9 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
     """
     helpers = Helpers()
     with RunFolder(config) as folder:
+        everyone = Listeners((listener, *open_trackers(folder.config.log)))
         try:
-            return _train(folder, helpers, audience)
+            return _train(folder, helpers, everyone)
         except KeyboardInterrupt:
             if folder.path is None or not folder.state.exists():
                 raise
@@ -93,6 +77,7 @@ def train(config: TrainConfig, audience: Audience) -> Summary:
         except RuntimeError as error:
             raise helpers.dead(GRACE) or in_words(error, folder.config, folder.path) or error from error
         finally:
+            everyone.closed()
             helpers.stop()
             if dist.is_initialized():
                 dist.destroy_process_group()
@@ -113,37 +98,68 @@ def help_to_train(config: TrainConfig, out: Path, layers: Sequence[str] | None, 
     job = prepare(data, fabric, layers)
     fabric.launch()
     try:
-        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Silent(), threads)
+        _learn(job, fabric, State(out / STATE, data.identity, read=goes_on), out, Listener(), threads)
     except RuntimeError as error:
         raise in_words(error, config, out) or error from error
 
 
-def _train(folder: RunFolder, helpers: Helpers, audience: Audience) -> Summary:
+def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> Summary:
     config = folder.config
+    listener.opening()
     threads = Threads(config.threads, processes=config.devices)
     fabric = make_fabric(config.device, config.precision, config.devices, Together(helpers))
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
+    races = config.rank == "auto"
+    if races:
+        data = replace(data, config=replace(config, **asdict(entry(state))))
+    config, batch = decide(data, fabric.device, None if state is None else state.batch)
+    data = replace(data, config=config)
     job = prepare(data, fabric, None if state is None else state.layers)
     learner = job.learner
     state = _state_to_go_on_from(folder, job.identity, refuse=folder.resumed) if state is not None else None
     check_room(folder.path or Path(config.out), learner.learned, sum(learner.counts.values()))
     out = folder.begin(anew=state is None)
-    audience.started(learner.plan, learner.counts, learner.total, data.opened.dataset, out)
+    if learner.plan is not None:
+        write_text(out / PLAN, plan_text(job))
+    if data.opened.held_out:
+        write_list(out / HELD_OUT, data.opened.held_out)
+    listener.started(make_brief(job, fabric, out, _ungraphed(job, fabric), batch, resumed=state is not None))
     if job.replay is not None and learner.adapter is not None and config.quiet and state is None:
         start_quietly(learner.detector, learner.adapter, job.replay.whole(), job.batches.whole())
     helpers.out = out
     helpers.order = {"config": asdict(config), "out": str(out), "layers": job.layers, "goes_on": state is not None}
     fabric.launch()
-    state = state or State(out / STATE, job.identity, job.layers)
-    history = _learn(job, fabric, state, out, audience, threads)
-    summary = _report(job, fabric, history, out)
+    state = state or State(out / STATE, job.identity, job.layers, config.batch_size)
+    chosen: dict[str, str] = {}
+    try:
+        if races:
+            race = Race(config.epochs, state, out)
+            job, chosen["chosen"] = race.run(
+                job,
+                lambda entered, place: _learn(entered, fabric, state, place, listener, threads, until=race.laps),
+                listener.noted,
+            )
+        history = _learn(job, fabric, state, out, listener, threads)
+    except torch.cuda.OutOfMemoryError as error:
+        raise in_words(error, config, out) or error from error
+    summary = _report(job, fabric, history, out, chosen)
     state.file.unlink()  # only an interrupted run has something to resume
+    listener.ended(summary)
     return summary
 
 
-def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener, threads: Threads) -> History:
-    """Train; the first process writes the weights into the folder."""
+def _learn(
+    job: Job,
+    fabric: Fabric,
+    state: State,
+    out: Path,
+    listener: Listener,
+    threads: Threads,
+    *,
+    until: int | None = None,
+) -> History:
+    """Train, to an epoch or to the end; the first process writes the weights into the folder."""
     learner = job.learner
     detector, adapter = learner.detector, learner.adapter
 
@@ -157,8 +173,7 @@ def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener
             detector.save_checkpoint(file)
 
     def validate() -> tuple[float, float]:
-        result, _ = measure(detector, job.val_batches, job.opened.val, job.names, mode=learner.mode)
-        return result.map50_95, result.map50
+        return measure_map(detector, job.val_batches, job.opened.val, job.names, mode=learner.mode)
 
     return fit(
         detector.network,
@@ -173,6 +188,7 @@ def _learn(job: Job, fabric: Fabric, state: State, out: Path, listener: Listener
         listener,
         graphed=not _ungraphed(job, fabric),
         threads=threads,
+        until=until,
     )
 
 
@@ -181,26 +197,34 @@ def _ungraphed(job: Job, fabric: Fabric) -> str:
     return obstacle(job.learner.detector, fabric) if job.config.graphs == "auto" else "off"
 
 
-def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
+def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: Mapping[str, str]) -> Summary:
     """Write what the run gave: what is reported is what the file gives, not what happens to be in memory."""
     device = fabric.device
     config, learner, opened, names = job.config, job.learner, job.opened, job.names
     best = out / _file_name("best", config.method)
-    trained = _reopened(learner, best, device)
-    result, found = measure(trained, job.val_batches, opened.val, names, mode=learner.mode)
+    given = outcome(job, best, history.rows[history.best_epoch - 1], device)
     groups = group_pictures("picture", opened.val, opened.val)
-    one, chosen = assess(trained, found, opened.val, result, rule=DEFAULT_RULE, split="val", groups=groups)
-    for line in chosen.unreached:
+    one, limits = assess(None, given.found, opened.val, given.result, rule=DEFAULT_RULE, split="val", groups=groups)
+    for line in limits.unreached:
         log.warning("no threshold for %s: %g counts", line, CONFIDENCE)
-    if trained.adapter is not None:
-        metrics = {"split": "val", "map50_95": result.map50_95, "map50": result.map50, "epochs": len(history.rows)}
-        stamped = _stamped(trained.adapter, metrics)
-        save_adapter(stamped.with_thresholds(chosen.thresholds, one.rule), best)
+    if given.adapter is not None:
+        metrics = {
+            "split": "val",
+            "map50_95": given.result.map50_95,
+            "map50": given.result.map50,
+            "epochs": len(history.rows),
+            **chosen,
+        }
+        stamped = _stamped(given.adapter, metrics).with_thresholds(limits.thresholds, one.rule)
+        save_adapter(stamped, best, dtype=given.dtype)
     values = {
-        **result.to_json(),
+        **given.result.to_json(),
         "split": "val",
-        "thresholds": {"rule": one.rule, **chosen.thresholds},
+        "thresholds": {"rule": one.rule, **limits.thresholds},
         "method": config.method,
+        **chosen,
+        "rank": config.rank,
+        "norm": config.norm,
         "epochs": len(history.rows),
         "best_epoch": history.best_epoch,
         "steps": len(history.seconds),
@@ -216,7 +240,9 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
         "names": list(names),
         "images": {"train": len(opened.train), "val": len(opened.val)},
         "skipped": [str(problem) for problem in (*opened.problems, *job.batches.problems)],
+        "batch": config.batch_size,
         "lr": config.peak_lr,
+        "ema": config.ema,
         "imgsz": config.imgsz,
         "seed": config.seed,
         "device": str(device),
@@ -228,7 +254,7 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path) -> Summary:
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
     write_report(one, out / "report", f"Training on {opened.dataset.source}: val", [f"val at {config.imgsz} px"])
-    save_prediction_grid(out / "predictions.png", opened.val, found, names)
+    save_prediction_grid(out / "predictions.png", opened.val, given.found, names)
     return Summary(out, best, config.model, values)
 
 
@@ -248,18 +274,6 @@ def _state_to_go_on_from(folder: RunFolder, identity: Mapping[str, str], *, refu
         if refuse:
             raise
         return None
-
-
-def _reopened(learner: Learner, file: Path, device: torch.device) -> Detector:
-    """The detector with what was written to a file in place of what was trained."""
-    if learner.adapter is None:
-        detector = load_base(str(file))
-        detector.to(device)
-        return detector
-    detector = learner.detector
-    detector.adapters.detach()
-    detector.attach(load_adapter(file).to(device))
-    return detector
 
 
 def _file_name(name: str, method: str) -> str:

@@ -8,22 +8,23 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from vision_lora.errors import ConfigError
+from vision_lora.options import common
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.option import option
+from vision_lora.options.option import Options, option
 
 
 @dataclass(frozen=True)
-class PackConfig:
+class PackConfig(Options):
     """Write the starter base from the checkpoint that its training left."""
 
-    file: str = option("", "best.pt of a run with --method full (required)", positional=True)
-    imgsz: int = option(288, "side of the square pictures that it was trained on, pixels")
+    file: str = option(
+        "",
+        "best.pt of a run with --method full",
+        required="a checkpoint: python -m vision_lora.zoo.pack best.pt",
+        positional=True,
+    )
+    imgsz: int = common.side(288, "side of the square pictures that it was trained on")
     out: str | None = option(None, "file to write; default: the package's own")
-
-    def __post_init__(self) -> None:
-        if not self.file:
-            raise ConfigError("no file given; expected a checkpoint: python -m vision_lora.zoo.pack best.pt")
 
 
 def run(config: PackConfig, console: Console) -> None:

@@ -13,7 +13,7 @@ from tests.datasets.build import picture, yolo
 from vision_lora.datasets import Sample, open_dataset
 from vision_lora.datasets.batches.augment import Recipe, load_recipe
 from vision_lora.datasets.batches.batch import ROOM, Batch
-from vision_lora.datasets.batches.loader import class_balance, eval_loader, train_loader
+from vision_lora.datasets.batches.loader import Loading, class_balance, eval_loader, train_loader
 from vision_lora.datasets.tiles import cut_tiles
 from vision_lora.errors import DataError
 from vision_lora.pictures.images import letterbox, read_image
@@ -28,7 +28,7 @@ def samples(tmp_path: Path) -> list[Sample]:
 
 
 def epochs(samples: list[Sample], count: int = 2, **options: object) -> list[Batch]:
-    chosen = {"recipe": load_recipe("surface"), "seed": 0, "workers": 0} | options
+    chosen = {"recipe": load_recipe("surface"), "seed": 0, "loading": Loading(0)} | options
     loader = train_loader(samples, 96, 3, **chosen)  # type: ignore[arg-type]
     batches = []
     for epoch in range(count):
@@ -70,7 +70,7 @@ def test_without_a_recipe_training_sees_the_same_pictures(samples: list[Sample])
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_changes_nothing(samples: list[Sample], workers: int) -> None:
-    assert same(epochs(samples), epochs(samples, workers=workers))
+    assert same(epochs(samples), epochs(samples, loading=Loading(workers)))
 
 
 def test_spawned_workers_share_the_pictures(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +82,8 @@ def test_spawned_workers_share_the_pictures(samples: list[Sample], monkeypatch: 
         "vision_lora.datasets.batches.loader.DataLoader",
         lambda *args, **options: DataLoader(*args, **options, multiprocessing_context="spawn"),
     )
-    assert same(plain, epochs(samples, workers=1))
-    assert same(plain, epochs(samples, workers=1, cache_gib=0.0))
+    assert same(plain, epochs(samples, loading=Loading(1)))
+    assert same(plain, epochs(samples, loading=Loading(1, cache_gib=0.0)))
 
 
 def test_seed_and_epoch_decide(samples: list[Sample]) -> None:
@@ -97,9 +97,9 @@ def test_a_file_serves_as_well_as_memory_and_goes(
     samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    loader = train_loader(samples, 96, 7, recipe=NONE, seed=0, workers=0, cache_gib=0.0)
+    loader = train_loader(samples, 96, 7, recipe=NONE, seed=0, loading=Loading(0, cache_gib=0.0))
     assert len(list(tmp_path.glob("*.pictures"))) == 1
-    assert same(list(loader), list(train_loader(samples, 96, 7, recipe=NONE, seed=0, workers=0)))
+    assert same(list(loader), list(train_loader(samples, 96, 7, recipe=NONE, seed=0, loading=Loading(0))))
     del loader
     assert not list(tmp_path.glob("*.pictures"))
 
@@ -116,7 +116,7 @@ def test_pictures_broken_inside_are_left_out_and_told(samples: list[Sample], cap
     data = bytearray(samples[2].path.read_bytes())
     data[60:900] = bytes(840)
     samples[2].path.write_bytes(data)
-    loader = train_loader(samples, 96, 3, recipe=NONE, seed=0, workers=0)
+    loader = train_loader(samples, 96, 3, recipe=NONE, seed=0, loading=Loading(0))
     assert sorted(int(i) for batch in loader for i in batch.indices) == [0, 1, 3, 4, 5, 6]
     assert [problem.file for problem in loader.problems] == [samples[2].path]
     assert "1 training pictures cannot be decoded" in caplog.text

@@ -19,7 +19,7 @@ from vision_lora.datasets.checking.check import Report, _class_in_name, check_da
 from vision_lora.datasets.checking.fix import write_fixed
 from vision_lora.datasets.checking.report import write_html, write_json
 from vision_lora.errors import DataError
-from vision_lora.options.verbs import CheckConfig
+from vision_lora.options.tools import CheckConfig
 from vision_lora.pictures.images import read_image
 
 Capture = pytest.CaptureFixture[str]

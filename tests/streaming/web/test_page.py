@@ -71,6 +71,7 @@ def at_work(adapters: Path) -> Iterator[Running]:
                 "url": camera.url,
                 "name": "press-line-3",
                 "adapter": str(adapters / "line1.safetensors"),
+                "mode": "both",
             },
             {"url": f"rtsp://127.0.0.1:{free_port()}/s", "name": "oven"},
         ]
@@ -201,7 +202,7 @@ def test_a_wrong_choice_is_explained_on_the_page(page: webdriver.Chrome) -> None
         assert not text(page, camera + " .answer")
     page.find_element(By.CSS_SELECTOR, "[data-source='oven'] [value=defects] + span").click()
     wait_until(lambda: "expected an adapter" in text(page, "[data-source='oven'] .answer"), 10)
-    checked = "[data-source='oven'] [value=both]:checked"
+    checked = "[data-source='oven'] [value=general]:checked"
     wait_until(lambda: page.find_elements(By.CSS_SELECTOR, checked), 10, "what is, is shown again")
     page.get_log("browser")  # the browser notes the refusal as an error
 

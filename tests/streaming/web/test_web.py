@@ -147,7 +147,7 @@ def test_metrics_are_prometheus_and_true(client: Client, at_work: Running) -> No
 def test_a_change_is_made_and_a_wrong_one_is_explained(client: Client, at_work: Running) -> None:
     status, _, body = client.ask("POST", "/api/sources/line", {"adapter": "line2", "thresholds": {"stain": 0.3}})
     assert status == 200
-    assert json.loads(body) == {"adapter": "line2", "mode": "both", "confidence": None, "thresholds": {"stain": 0.3}}
+    assert json.loads(body) == {"adapter": "line2", "mode": "defects", "confidence": None, "thresholds": {"stain": 0.3}}
     assert at_work.service.detecting.choices["line"].adapter == "line2"
     cases: list[tuple[str, Any, int, str]] = [
         ("line", {"adapter": "../../secret"}, 400, "no adapter '../../secret'"),

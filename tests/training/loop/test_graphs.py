@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tests.detectors.build import make
 from vision_lora.detectors.base import Detector
+from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.system.devices import make_fabric
 from vision_lora.training.loop.flat import Flat
 from vision_lora.training.loop.graphs import Eager, Graphed, obstacle
@@ -76,4 +77,10 @@ def test_families_without_are_named_with_the_reason(name: str) -> None:
 
     told = obstacle(detector, OnGpu())  # type: ignore[arg-type]
     assert told == f"{detector.family}: {Detector.uncapturable}"
-    assert obstacle(make("yolo11n.yaml"), OnGpu()) == ""  # type: ignore[arg-type]
+    captured = make("yolo11n.yaml")
+    assert obstacle(captured, OnGpu()) == ""  # type: ignore[arg-type]
+    adapter = new_adapter(captured, ["dent"], rank=1)
+    captured.attach(adapter)
+    assert obstacle(captured, OnGpu()) == ""  # type: ignore[arg-type]
+    assert adapter.thaw(captured.norms)
+    assert "live BatchNorm" in obstacle(captured, OnGpu())  # type: ignore[arg-type]

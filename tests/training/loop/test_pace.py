@@ -58,7 +58,7 @@ def test_waiting_for_pictures_is_no_part_of_a_step_and_is_told() -> None:
 
 @pytest.mark.parametrize(("loading", "told"), [(0.9, True), (0.1, False)])
 def test_a_run_that_waits_for_pictures_says_so(loading: float, told: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    terminal = Terminal(make_console(), 1)
+    terminal = Terminal(make_console())
     terminal.stepped(1, 1, 1, {"box": 1.0, "images_per_second": 5.0, "loading": loading})
     row = {"epoch": 1, "lr": 0.1, "box": 1.0, "map50_95": 0.2, "map50": 0.4, "images_per_second": 5.0}
     terminal.validated(row, best=True)

@@ -10,12 +10,12 @@ import pytest
 
 from tests.training import tiny
 from vision_lora.errors import ConfigError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.runs.folder import RunFolder
 
 HOLD = """
 import sys
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.training.runs.folder import RunFolder
 with RunFolder(TrainConfig(data="d", out=sys.argv[1], exist_ok=True)) as folder:
     folder.begin(anew=True)
@@ -72,4 +72,4 @@ def test_a_run_that_fails_lets_go(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             tiny.run(config, tiny.Watch(fail))
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {"config.json", "state.pt"}
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"config.json", "plan.txt", "state.pt"}

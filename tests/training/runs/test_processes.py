@@ -17,7 +17,7 @@ from tests.training import tiny
 from vision_lora.adapters.file import load_adapter
 from vision_lora.datasets import open_dataset
 from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.batches.loader import train_loader
+from vision_lora.datasets.batches.loader import Loading, train_loader
 from vision_lora.training.runs import processes
 from vision_lora.training.runs.processes import Helpers
 
@@ -89,9 +89,8 @@ def test_processes_divide_every_batch_and_none_is_counted_twice(tmp_path: Path) 
     samples = open_dataset(tiny.data(tmp_path)).splits["train"]
 
     def loader(rank: int, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        batches = train_loader(
-            samples, 64, 4, recipe=load_recipe("surface"), seed=0, workers=0, min_draws=9, shard=(rank, count)
-        )
+        loading = Loading(0, shard=(rank, count))
+        batches = train_loader(samples, 64, 4, recipe=load_recipe("surface"), seed=0, loading=loading, min_draws=9)
         assert [batches.pictures(index) for index in range(len(batches))] == [4, 4, 1]
         return [(batch.indices, batch.images) for batch in batches]
 

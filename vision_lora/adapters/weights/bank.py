@@ -44,6 +44,8 @@ def refusal(link: Link) -> str:
         return "lora-fa: its backward goes through the factors"
     if not isinstance(link.delta, ScaleShift):
         return f"{link.delta.variant}: the delta is the weight itself"
+    if link.delta.norm is not None:
+        return "live BatchNorm: it stands between the weight and its scale"
     return ""
 
 

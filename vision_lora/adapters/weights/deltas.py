@@ -14,13 +14,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from vision_lora.adapters.weights.live import FoldedNorm, LiveNorm
 from vision_lora.errors import AdapterError, MismatchError
 
 # Under Adam every entry of B moves by the learning rate whatever its gradient's size, so the factor before B·A alone
 # decides how fast B·A moves beside A, g, t and the class rows: twice, at rank 8, is what pictures near and far from the
-# base's bear (data/results/rates.json). Each further rank moves B·A as well. So alpha stays whatever the rank is (Hu et
-# al. 2021, section 4.1): at rank 16 with a factor of 2 NEU-DET's training is restless (data/results/factors.json).
-ALPHA = 16.0
+# base's bear (data/results/rates.json). Each further rank moves B·A as well, like steps of a random walk: by the root
+# of their number, which the factor is divided by (Kalajdzievski 2023, rsLoRA, eq. 4). It lies between what was measured
+# (data/results/factors.json): a factor of 16 / rank learns slowly where pictures are far, one of 2 at every rank is
+# restless where they are near, and at rank 64 it is too much for either.
+FACTOR, AT_RANK = 2.0, 8
 
 
 def max_rank(rows: int, columns: int) -> int:
@@ -56,14 +59,22 @@ class ScaleShift(Delta):
     Args:
         rows: output channels.
         bias: whether the layer has a bias that can be shifted, or may get one.
+
+    Attributes:
+        gain: g, (rows,).
+        shift: t, (rows,), or None.
+        norm: the layer's BatchNorm where it is live in training, see `thaw`; else None.
     """
 
     variant = "ssf"
+
+    norm: LiveNorm | None
 
     def __init__(self, rows: int, *, bias: bool = True) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.zeros(rows))
         self.shift = nn.Parameter(torch.zeros(rows)) if bias else None
+        self.register_module("norm", None)
 
     @classmethod
     def build(cls, rows: int, columns: int, rank: int, alpha: float, *, bias: bool) -> ScaleShift:  # noqa: ARG003
@@ -71,18 +82,52 @@ class ScaleShift(Delta):
         return cls(rows, bias=bias)
 
     def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        gain = 1 + self.gain
-        return weight * gain[:, None], self.shifted(bias, gain)
+        gain, shift = self.scale_shift()
+        return weight * gain[:, None], shifted(bias, gain, shift)
 
-    def shifted(self, bias: Tensor | None, gain: Tensor) -> Tensor | None:
-        """Effective bias: b(1 + g) + t; a layer without bias gets t."""
-        if self.shift is None:
-            return bias
-        return self.shift if bias is None else torch.addcmul(self.shift, bias, gain)
+    def direction(self, weight: Tensor) -> Tensor:
+        """The weight before the scale, (rows, columns)."""
+        return weight
+
+    def scale_shift(self) -> tuple[Tensor, Tensor | None]:
+        """1 + g and t; where BatchNorm is live, those of the folded layer."""
+        if self.norm is None:
+            return 1 + self.gain, self.shift
+        assert self.shift is not None, "a folded layer has a bias"
+        return self.norm.folded(1 + self.gain, self.shift)
+
+    @torch.no_grad()
+    def thaw(self, folded: FoldedNorm) -> None:
+        """Make the layer's BatchNorm live, with the base's statistics: the layer computes what it did, until it trains.
+
+        Args:
+            folded: the BatchNorm that was folded into the layer.
+        """
+        assert self.shift is not None, "a folded layer has a bias"
+        self.norm = LiveNorm(folded).to(self.gain.device)
+        self.shift.addcmul_(self.norm.beta, self.gain)  # what the fold's bias gets of the scale, β keeps for itself
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Put a live BatchNorm's running statistics into scale and shift: the layer computes what it did."""
+        if self.norm is not None:
+            gain, shift = self.scale_shift()
+            assert self.shift is not None
+            assert shift is not None
+            self.gain.copy_(gain - 1)
+            self.shift.copy_(shift)
+            self.norm = None
 
     def check(self, weight: Tensor, layer: str) -> None:
         if len(self.gain) != len(weight):
             raise MismatchError(f"layer {layer}: the adapter has {len(self.gain)} output channels, not {len(weight)}")
+
+
+def shifted(bias: Tensor | None, gain: Tensor, shift: Tensor | None) -> Tensor | None:
+    """Effective bias: b(1 + g) + t; a layer without bias gets t."""
+    if shift is None:
+        return bias
+    return shift if bias is None else torch.addcmul(shift, bias, gain)
 
 
 class LowRank(ScaleShift):
@@ -98,13 +143,11 @@ class LowRank(ScaleShift):
         bias: whether the layer's bias may be shifted.
 
     Attributes:
-        default_alpha: where a recipe gives none.
         down: A, (rank, columns).
         up: B, (rows, rank).
     """
 
     variant = "lora"
-    default_alpha: ClassVar[float] = ALPHA
 
     def __init__(self, rows: int, columns: int, rank: int, alpha: float, *, bias: bool = True) -> None:
         super().__init__(rows, bias=bias)
@@ -119,6 +162,16 @@ class LowRank(ScaleShift):
     def build(cls, rows: int, columns: int, rank: int, alpha: float, *, bias: bool) -> LowRank:
         """A new delta for a weight (rows, columns)."""
         return cls(rows, columns, rank, alpha, bias=bias)
+
+    @classmethod
+    def default_alpha(cls, rank: int) -> float:
+        """What alpha is where a recipe gives none: s falls with the root of the rank, and is `FACTOR` at `AT_RANK`.
+
+        Examples:
+            >>> [round(LowRank.default_alpha(rank) / rank, 2) for rank in (4, 8, 16, 32, 64)]
+            [2.83, 2.0, 1.41, 1.0, 0.71]
+        """
+        return FACTOR * math.sqrt(AT_RANK * rank)
 
     @property
     def rank(self) -> int:
@@ -136,12 +189,16 @@ class LowRank(ScaleShift):
             return (self.up * self.strength) @ self.down
 
     def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        gain = 1 + self.gain
+        gain, shift = self.scale_shift()
         # The gain goes into B, so that the backward keeps factors only and no second weight.
         with torch.autocast(self.up.device.type, enabled=False):
             up = self.up * gain[:, None]
             effective = torch.addmm(weight * gain[:, None], up, self.down, alpha=self.strength)
-        return effective, self.shifted(bias, gain)
+        return effective, shifted(bias, gain, shift)
+
+    def direction(self, weight: Tensor) -> Tensor:
+        with torch.autocast(self.up.device.type, enabled=False):
+            return torch.addmm(weight, self.up, self.down, alpha=self.strength)
 
     def check(self, weight: Tensor, layer: str) -> None:
         super().check(weight, layer)
@@ -155,7 +212,11 @@ class RankStabilised(LowRank):
     """Low rank with s = alpha / sqrt(rank): high ranks keep learning (Kalajdzievski 2023, rsLoRA, eq. 4)."""
 
     variant = "rslora"
-    default_alpha = ALPHA / math.sqrt(8)  # the same factor at rank 8
+
+    @classmethod
+    def default_alpha(cls, rank: int) -> float:
+        """As for `LowRank`: s itself has the root of the rank."""
+        return super().default_alpha(rank) / math.sqrt(rank)
 
     @property
     def strength(self) -> float:
@@ -172,12 +233,20 @@ class WeightDecomposed(LowRank):
     variant = "dora"
 
     def forward(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        gain = 1 + self.gain
+        gain, shift = self.scale_shift()
+        direction, ratio = self._direction(weight)
+        return direction * (ratio * gain)[:, None], shifted(bias, gain, shift)
+
+    def direction(self, weight: Tensor) -> Tensor:
+        direction, ratio = self._direction(weight)
+        return direction * ratio[:, None]
+
+    def _direction(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """V, and |W| / |V| of its rows."""
         direction = weight + self.low_rank()
         length = torch.linalg.vector_norm(weight, dim=1)
         current = torch.linalg.vector_norm(direction.detach(), dim=1)
-        ratio = torch.where((current > 0) & (length > 0), length / current.clamp_min(1e-30), 1.0)
-        return direction * (ratio * gain)[:, None], self.shifted(bias, gain)
+        return direction, torch.where((current > 0) & (length > 0), length / current.clamp_min(1e-30), 1.0)
 
 
 class FrozenDown(LowRank):

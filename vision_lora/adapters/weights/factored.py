@@ -35,7 +35,7 @@ def applies(layer: nn.Module, delta: Delta, input: Tensor) -> bool:
     took 1.04 times as long. Not on a GPU, which small networks leave idle: there the number of kernels counts, of which
     this has more.
     """
-    if getattr(layer, "overwritten", False):
+    if getattr(layer, "overwritten", False) or (isinstance(delta, LowRank) and delta.norm is not None):
         return False
     if isinstance(layer, nn.Conv2d):
         # Grouped layers share A between groups, so A·x would be r per group.

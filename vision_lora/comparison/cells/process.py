@@ -6,6 +6,7 @@ it is killed.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,18 +24,20 @@ from vision_lora.detectors.load import load_detector
 from vision_lora.evaluation.measure import measure
 from vision_lora.evaluation.retention import compare, general_detections
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.option import option
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.option import Options, option
+from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.system import parent
-from vision_lora.system.outputs import write_json
+from vision_lora.system.outputs import write_json, write_whole
 
 
 @dataclass(frozen=True)
-class CellConfig:
+class CellConfig(Options):
     """Train one cell of a comparison, and score it."""
 
-    folder: str = option("", "folder with the cell's order.json", positional=True)
+    folder: str = option(
+        "", "folder with the cell's order.json", required="a folder with an order.json", positional=True
+    )
     score: bool = option(False, "measure on the split that decides as well")
     with_parent: bool = option(False, "end when standard input is closed: when the grid that started it is gone")
 
@@ -80,7 +83,7 @@ def _score(order: Order, trained: Trained, folder: Path) -> Scored:
     detector = load_detector(model, adapter, config.device)
     mode: Mode = "defects" if trained.adapter else "general"
     result, found = measure(
-        detector, eval_loader(samples, config.imgsz, config.batch), samples, dataset.names, mode=mode
+        detector, eval_loader(samples, config.imgsz, config.batch_size), samples, dataset.names, mode=mode
     )
     save_detections(folder / "detections.npz", found, dataset.names)
     return Scored(result.to_json(), None if order.retention is None else _retention(detector, order.retention, config))
@@ -95,7 +98,7 @@ def _retention(detector: Detector, data: str, config: TrainConfig) -> dict[str, 
     dataset = open_dataset(data).sure()
     samples = dataset.splits["val"]
     base = load_detector(config.model, None, config.device)
-    batches = eval_loader(samples, base.side, config.batch)
+    batches = eval_loader(samples, base.side, config.batch_size)
     joint = detector.adapter is not None and detector.adapter.joint
     before = general_detections(base, batches, samples, joint=False)
     kept = compare(before, general_detections(detector, batches, samples, joint=joint), samples, dataset.names)
@@ -118,15 +121,15 @@ def save_detections(path: Path, found: Sequence[Detections], names: Sequence[str
         boxes.append(detections.boxes[numbers >= 0])
         scores.append(detections.scores[numbers >= 0])
         classes.append(numbers[numbers >= 0])
-    partial = path.with_name(f"partial-{path.name}")
+    packed = io.BytesIO()
     np.savez_compressed(
-        partial,
+        packed,
         counts=np.array(counts, np.int32),
         boxes=np.concatenate(boxes),
         scores=np.concatenate(scores),
         classes=np.concatenate(classes),
     )
-    partial.replace(path)
+    write_whole(path, packed.getbuffer())
 
 
 def load_detections(path: Path, names: Sequence[str]) -> list[Detections]:

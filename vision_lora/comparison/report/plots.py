@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vision_lora.comparison.methods import parse_methods
 from vision_lora.comparison.report.result import Result, Row
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.plots import COLOURS, GREY, new_figure, set_title
 
 _MARKERS = "osD^vP*X"

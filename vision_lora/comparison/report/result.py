@@ -18,10 +18,10 @@ from vision_lora.comparison.cells.cell import Cell, Scored, Trained
 from vision_lora.comparison.cells.process import load_detections
 from vision_lora.comparison.data import shots_name
 from vision_lora.comparison.grid import Grid
-from vision_lora.comparison.matches import ClassMatches, match
 from vision_lora.comparison.methods import Method
 from vision_lora.comparison.stats import RESAMPLES, Interval, Spread, paired, resampled, spread
-from vision_lora.options.verbs import CompareConfig
+from vision_lora.evaluation.matches import ClassMatches, match
+from vision_lora.options.compare import CompareConfig
 
 Done = tuple[Cell, Trained, Scored]
 

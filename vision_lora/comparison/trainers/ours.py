@@ -10,28 +10,22 @@ from pathlib import Path
 
 import torch
 
-from vision_lora.adapters.plan import Plan
-from vision_lora.benchmarks.probe import noise_batch, saved_mib
+from vision_lora.benchmarks.probe import saved_mib
 from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
-from vision_lora.datasets.sample import Dataset
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.datasets.batches.noise import noise_batch
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.devices import has_bf16, pick_device
+from vision_lora.training.loop.listener import Listener
 from vision_lora.training.methods import Learner, make_learner
 from vision_lora.training.session import train
 
 
-class Timed:
+class Timed(Listener):
     """Follows a training with a clock, and says nothing."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-
-    def started(self, plan: Plan | None, counts: Mapping[str, int], total: int, dataset: Dataset, out: Path) -> None:
-        """Nothing."""
-
-    def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
-        """Nothing."""
 
     def validated(self, row: Mapping[str, float], *, best: bool) -> None:  # noqa: ARG002 - the time is enough
         """Keep the time: the epoch is on disk."""
@@ -50,6 +44,7 @@ def train_loop(order: Order, folder: Path) -> Trained:
     with (out / "results.csv").open(encoding="utf-8") as file:
         curve = [float(row["map50_95"]) for row in csv.DictReader(file)]
     seconds = clock.keep()
+    config = replace(config, rank=summary["rank"], norm=summary["norm"])  # which a race may have chosen
     return Trained(
         weights=f"{out.name}/{'adapter.safetensors' if config.method == 'lora' else 'best.pt'}",
         adapter=config.method == "lora",
@@ -86,6 +81,6 @@ def step_mib(learner: Learner, config: TrainConfig) -> float | None:
     if dtype == "auto":
         dtype = "bf16" if has_bf16(device) else "fp32"
     classes = len(learner.detector.names if learner.adapter is None else learner.adapter.card.names)
-    images, targets = noise_batch(config.imgsz, config.batch, classes, seed=0)
+    images, targets = noise_batch(config.imgsz, config.batch_size, classes, seed=0)
     torch.manual_seed(config.seed)
     return saved_mib(learner.detector, learner.learned, images, targets, dtype)

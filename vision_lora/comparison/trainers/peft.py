@@ -10,25 +10,27 @@ from pathlib import Path
 import lightning_fabric
 import peft
 import torch
+from lightning_fabric import Fabric
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vision_lora import __version__
+from vision_lora.benchmarks.peft import with_peft
 from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.comparison.trainers.ours import Timed, step_mib
 from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.batches.loader import eval_loader, train_loader
+from vision_lora.datasets.batches.loader import Loading, eval_loader, train_loader
 from vision_lora.datasets.open import open_dataset
+from vision_lora.datasets.sample import Dataset
 from vision_lora.detectors.full import replace_classes
 from vision_lora.detectors.load import load_base, load_detector
-from vision_lora.detectors.new_adapter import plan_adapter
-from vision_lora.evaluation.measure import measure
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.evaluation.measure import at_once, measure, measure_map
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import loader_processes
 from vision_lora.system.devices import make_fabric
-from vision_lora.training.loop.fit import fit
+from vision_lora.training.loop.fit import History, fit
 from vision_lora.training.loop.objective import Task
 from vision_lora.training.methods import Learner
 from vision_lora.training.runs.state import STATE, State, fingerprint
@@ -47,49 +49,18 @@ def train_peft(order: Order, folder: Path) -> Trained:
     lightning_fabric.seed_everything(config.seed, verbose=False)
     dataset = open_dataset(config.data).sure()
     learner = peft_learner(config, dataset.names)
-    detector, val = learner.detector, dataset.splits["val"]
-    plain = load_base(config.model, fold=False)
-    replace_classes(plain, dataset.names)
     out = folder / "train"
     out.mkdir(exist_ok=True)
-    batches = train_loader(
-        dataset.splits["train"],
-        config.imgsz,
-        config.batch,
-        recipe=load_recipe(config.augment),
-        seed=config.seed,
-        workers=loader_processes(config.workers, fabric.device),
-        min_draws=config.draws,
-        pin_memory=fabric.device.type == "cuda",
-    )
-    val_batches = eval_loader(val, config.imgsz, config.batch, again=True)
-    identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}
-
-    def save(name: str) -> None:
-        trained = {key: tensor for key, tensor in detector.network.named_parameters() if tensor.requires_grad}
-        save_file({key: tensor.detach().contiguous() for key, tensor in trained.items()}, out / f"{name}.safetensors")
-        plain.network.load_state_dict(merged_state(detector.network))
-        plain.save_checkpoint(out / f"{name}.pt")
-
-    def validate() -> tuple[float, float]:
-        result, _ = measure(detector, val_batches, val, dataset.names, mode="general")
-        return result.map50_95, result.map50
-
-    history = fit(
-        detector.network,
-        learner.learned,
-        Task(detector),
-        batches,
-        validate,
-        save,
-        config,
-        fabric,
-        State(out / STATE, identity, read=(out / STATE).exists()),
-        Timed(clock),
-    )
+    history = _fit(config, fabric, dataset, learner, out, clock)
     peak = _peak_memory_mib(fabric.device)
-    best = load_detector(str(out / "best.pt"), None, config.device)
-    result, _ = measure(best, val_batches, val, dataset.names, mode="general")
+    best, val = load_detector(str(out / "best.pt"), None, config.device), dataset.splits["val"]
+    result, _ = measure(
+        best,
+        eval_loader(val, config.imgsz, at_once(config.batch_size, fabric.device)),
+        val,
+        dataset.names,
+        mode="general",
+    )
     seconds = clock.keep()
     return Trained(
         weights="train/best.pt",
@@ -118,19 +89,54 @@ def train_peft(order: Order, folder: Path) -> Trained:
     )
 
 
+def _fit(config: TrainConfig, fabric: Fabric, dataset: Dataset, learner: Learner, out: Path, clock: Clock) -> History:
+    """Train with our loop; the best and the last weights are left in `out`, as PEFT's own and merged."""
+    detector, val = learner.detector, dataset.splits["val"]
+    plain = load_base(config.model, fold=False)
+    replace_classes(plain, dataset.names)
+    batches = train_loader(
+        dataset.splits["train"],
+        config.imgsz,
+        config.batch_size,
+        recipe=load_recipe(config.augment),
+        seed=config.seed,
+        loading=Loading(loader_processes(config.workers, fabric.device), pin_memory=fabric.device.type == "cuda"),
+        min_draws=config.draws,
+    )
+    val_batches = eval_loader(val, config.imgsz, at_once(config.batch_size, fabric.device), again=True)
+    identity = {"classes": ", ".join(dataset.names), "data": fingerprint(dataset.splits["train"]), "base": learner.base}
+
+    def save(name: str) -> None:
+        trained = {key: tensor for key, tensor in detector.network.named_parameters() if tensor.requires_grad}
+        save_file({key: tensor.detach().contiguous() for key, tensor in trained.items()}, out / f"{name}.safetensors")
+        plain.network.load_state_dict(merged_state(detector.network))
+        plain.save_checkpoint(out / f"{name}.pt")
+
+    def validate() -> tuple[float, float]:
+        return measure_map(detector, val_batches, val, dataset.names, mode="general")
+
+    return fit(
+        detector.network,
+        learner.learned,
+        Task(detector),
+        batches,
+        validate,
+        save,
+        config,
+        fabric,
+        State(out / STATE, identity, read=(out / STATE).exists()),
+        Timed(clock),
+    )
+
+
 def peft_learner(config: TrainConfig, names: Sequence[str]) -> Learner:
     """The base with PEFT's LoRA on the layers that our adapter would change, ready for training."""
-    detector = load_base(config.model, fold=False)
-    base, total = detector.fingerprint, sum(parameter.numel() for parameter in detector.network.parameters())
-    plan = plan_adapter(load_base(config.model), len(names), rank=config.rank, placement=config.placement or "all")
-    replace_classes(detector, names)
-    layers = [entry.site for entry in plan.adapted if entry.variant == "lora"]
-    options = peft.LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=layers)
-    peft.inject_adapter_in_model(options, detector.network)
-    for layer in detector.class_layers():
-        detector.network.get_submodule(layer).requires_grad_(True)
-    trained = [parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad]
-    return Learner(detector, detector.network, None, None, {"peft": sum(trained)}, total, base, "general")
+    assert config.rank != "auto", "there is no race"
+    detector = with_peft(config.model, names, config.rank, config.placement or "all")
+    total = sum(parameter.numel() for parameter in load_base(config.model, fold=False).network.parameters())
+    trained = sum(parameter.numel() for parameter in detector.network.parameters() if parameter.requires_grad)
+    counts, base = {"peft": trained}, detector.fingerprint
+    return Learner(detector, detector.network, None, None, counts, total, base, "general")
 
 
 def merged_state(network: nn.Module) -> dict[str, Tensor]:

@@ -21,13 +21,14 @@ from vision_lora.comparison.cells.cell import Order, Trained
 from vision_lora.comparison.cells.stopwatch import Clock
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.open import open_dataset
-from vision_lora.datasets.sample import Sample
+from vision_lora.datasets.sample import Dataset, Sample
+from vision_lora.datasets.write import yolo_labels, yolo_yaml
 from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.evaluation.measure import measure
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import loader_processes
 from vision_lora.system.devices import pick_device
-from vision_lora.system.outputs import write_json
+from vision_lora.system.outputs import write_json, write_text
 from vision_lora.training.session import _peak_memory_mib
 
 
@@ -41,41 +42,15 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
     config = TrainConfig(**order.options)
     device = pick_device(config.device)
     dataset = open_dataset(config.data).sure()
-    out, epochs = folder / "train", order.epochs_outside
-    best, last, start = out / "weights" / "best.pt", out / "weights" / "last.pt", folder / "start.pt"
-    if len(_rows(out)) < epochs or not best.exists():
-        resume = bool(_rows(out)) and last.exists()
-        data = _copy(dataset.splits, dataset.names, folder / "data")
-        watch = _Watch(folder)
-        if not resume:  # Ultralytics' own reader runs code from a file: it gets none of a stranger's
-            torch.manual_seed(config.seed)  # for an architecture, whose weights are random
-            load_base(config.model, fold=False).save_checkpoint(start)
-        model: Any = YOLO(last if resume else start)
-        for event, listen in watch.callbacks().items():
-            model.add_callback(event, listen)
-        model.train(
-            data=str(data),
-            epochs=epochs,
-            patience=epochs,
-            imgsz=config.imgsz,
-            batch=config.batch,
-            seed=config.seed,
-            workers=loader_processes(config.workers, device),
-            device=str(device.index or 0) if device.type == "cuda" else device.type,
-            project=str(folder.absolute()),
-            name=out.name,
-            exist_ok=True,
-            plots=False,
-            resume=resume,
-            **({"optimizer": "AdamW", "lr0": config.lr} if "lr" in order.options else {}),
-        )
-        shutil.rmtree(data.parent)
-        start.unlink(missing_ok=True)
+    out = folder / "train"
+    best = out / "weights" / "best.pt"
+    if len(_rows(out)) < order.epochs_outside or not best.exists():
+        _train(order, config, dataset, device, out)
     clock = Clock(folder / "attempts.json")
     peak = _peak_memory_mib(device)
     detector = load_detector(str(best), None, config.device)
     val = dataset.splits["val"]
-    result, _ = measure(detector, eval_loader(val, config.imgsz, config.batch), val, dataset.names, mode="general")
+    result, _ = measure(detector, eval_loader(val, config.imgsz, config.batch_size), val, dataset.names, mode="general")
     curve = [float(row["metrics/mAP50-95(B)"]) for row in _rows(out)]
     base = load_base(config.model, fold=False).network
     return Trained(
@@ -95,6 +70,39 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
         versions={"vision_lora": __version__, "torch": torch.__version__, "ultralytics": ultralytics.__version__},
         **json.loads((folder / "watch.json").read_text(encoding="utf-8")),
     )
+
+
+def _train(order: Order, config: TrainConfig, dataset: Dataset, device: torch.device, out: Path) -> None:
+    """Run Ultralytics' trainer, from its last epoch where it has finished some."""
+    folder = out.parent
+    last, start = out / "weights" / "last.pt", folder / "start.pt"
+    resume = bool(_rows(out)) and last.exists()
+    data = _copy(dataset.splits, dataset.names, folder / "data")
+    watch = _Watch(folder)
+    if not resume:  # Ultralytics' own reader runs code from a file: it gets none of a stranger's
+        torch.manual_seed(config.seed)  # for an architecture, whose weights are random
+        load_base(config.model, fold=False).save_checkpoint(start)
+    model: Any = YOLO(last if resume else start)
+    for event, listen in watch.callbacks().items():
+        model.add_callback(event, listen)
+    model.train(
+        data=str(data),
+        epochs=order.epochs_outside,
+        patience=order.epochs_outside,
+        imgsz=config.imgsz,
+        batch=config.batch_size,
+        seed=config.seed,
+        workers=loader_processes(config.workers, device),
+        device=str(device.index or 0) if device.type == "cuda" else device.type,
+        project=str(folder.absolute()),
+        name=out.name,
+        exist_ok=True,
+        plots=False,
+        resume=resume,
+        **({"optimizer": "AdamW", "lr0": config.lr} if "lr" in order.options else {}),
+    )
+    shutil.rmtree(data.parent)
+    start.unlink(missing_ok=True)
 
 
 class _Watch:
@@ -169,10 +177,8 @@ def _copy(splits: Mapping[str, Sequence[Sample]], names: Sequence[str], root: Pa
         labels.mkdir(parents=True)
         for number, sample in enumerate(splits[split]):
             shutil.copyfile(sample.path, pictures / f"{number:06d}{sample.path.suffix}")
-            boxes = sample.boxes.astype(np.float64) / np.tile([sample.width, sample.height], 2)
-            rows = np.column_stack([sample.classes, (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]])
-            np.savetxt(labels / f"{number:06d}.txt", rows, fmt=["%d", *["%.8f"] * 4])
-    lines = [f"path: {json.dumps(str(root.absolute()), ensure_ascii=False)}", "train: images/train", "val: images/val"]
-    names_line = f"names: {json.dumps(list(names), ensure_ascii=False)}"
-    (root / "data.yaml").write_text("\n".join([*lines, names_line]) + "\n", encoding="utf-8")
+            rows = yolo_labels(sample.boxes, sample.classes, sample.width, sample.height)
+            (labels / f"{number:06d}.txt").write_text(rows, encoding="utf-8")
+    splits_at = {split: f"images/{split}" for split in ("train", "val")}
+    write_text(root / "data.yaml", yolo_yaml(splits_at, names, str(root.absolute())))
     return root / "data.yaml"

@@ -33,6 +33,25 @@ PREFETCHED = 2  # batches that each worker has ready
 
 
 @dataclass(frozen=True)
+class Loading:
+    """How training pictures get from the disk into the process that trains.
+
+    Args:
+        workers: processes that augment; 0 does it in the one that trains.
+        pin_memory: put batches in page-locked memory, for a GPU.
+        shard: (k, n): this is the k-th of n processes that train; each batch is divided among them.
+        cache_gib: memory for decoded pictures; a larger set is kept in a memory-mapped file.
+        spare: bytes of shared memory to leave to others.
+    """
+
+    workers: int = 1
+    pin_memory: bool = False
+    shard: tuple[int, int] = (0, 1)
+    cache_gib: float = 4.0
+    spare: int = 0
+
+
+@dataclass(frozen=True)
 class _Draw:
     """One picture of one epoch: everything that its augmentation depends on."""
 
@@ -175,6 +194,7 @@ class TrainLoader(Batches):
 
     Attributes:
         problems: pictures that could not be decoded and are left out.
+        workers: processes that load them.
         in_flight: bytes of shared memory that its batches take on their way here.
     """
 
@@ -182,6 +202,7 @@ class TrainLoader(Batches):
         super().__init__(loader)
         self._draws = draws
         self.problems = problems
+        self.workers = loader.num_workers
         self.in_flight = in_flight
 
     def pictures(self, index: int) -> int:
@@ -207,14 +228,10 @@ def train_loader(
     *,
     recipe: Recipe,
     seed: int,
-    workers: int = 1,
-    cache_gib: float = 4.0,
+    loading: Loading = Loading(),
     strict: bool = False,
-    pin_memory: bool = False,
     balanced: bool = False,
     min_draws: int = 0,
-    shard: tuple[int, int] = (0, 1),
-    spare: int = 0,
 ) -> TrainLoader:
     """Decode the training pictures once and serve augmented batches of them.
 
@@ -224,34 +241,64 @@ def train_loader(
         batch: pictures in a batch; the last batch of an epoch may be smaller.
         recipe: augmentation, from `load_recipe`.
         seed: order and augmentation follow from it and the epoch.
-        workers: processes that augment; 0 does it in this one.
-        cache_gib: memory for decoded pictures; a larger set is kept in a memory-mapped file.
+        loading: processes and memory; changes nothing of what is served.
         strict: refuse a picture that cannot be decoded instead of leaving it out.
-        pin_memory: put batches in page-locked memory, for a GPU.
         balanced: draw pictures of rare classes more often (`class_balance`).
         min_draws: pictures in an epoch, at least; a smaller set is drawn several times, each time augmented anew.
-        shard: which of how many processes this is; each batch is divided among them.
-        spare: bytes of shared memory to leave to others.
 
     Raises:
         DataError: no sample, or none can be decoded, or strict and one cannot.
     """
     if not samples:
         raise DataError("no training picture; expected at least one: check the dataset's train split")
-    # Workers hand their batches over in shared memory, of which containers often have 64 MiB: what is written beyond it
-    # kills the worker.
-    in_flight = (workers * PREFETCHED + 2) * math.ceil(batch / shard[1]) * imgsz * imgsz * 3 if workers else 0
-    free = free_shared_memory() // shard[1] - spare
-    if in_flight > free:
-        log.warning(
-            "shared memory has %d MiB free, and batches of %d pictures from worker processes need %d: pictures are "
-            "loaded in the training process instead, more slowly; give the container more (docker run --shm-size=2g)",
-            max(0, free) >> 20,
-            batch,
-            in_flight >> 20,
-        )
-        workers = in_flight = 0
-    cache = PictureCache(samples, imgsz, budget_gib=cache_gib, shared=free - in_flight)
+    workers, in_flight, free = _within_memory(loading, imgsz, batch)
+    cache = PictureCache(samples, imgsz, budget_gib=loading.cache_gib, shared=free - in_flight)
+    problems = _left_out(samples, cache, strict=strict)
+    weights = class_balance(samples) if balanced else np.ones(len(samples))
+    weights[sorted(cache.errors)] = 0
+    draws = _Draws(weights, max(min_draws, round(weights.sum())), batch, seed, loading.shard)
+    loader = DataLoader(
+        _TrainPictures(samples, cache, recipe, seed),
+        batch_sampler=draws,
+        num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
+        timeout=PATIENCE if workers else 0,
+        collate_fn=_collate,
+        worker_init_fn=_quiet_worker,
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # for its workers' seeds: none of the run's own random numbers is taken
+        pin_memory=loading.pin_memory,
+    )
+    return TrainLoader(loader, draws, problems, in_flight)
+
+
+def _within_memory(loading: Loading, imgsz: int, batch: int) -> tuple[int, int, int]:
+    """Worker processes that shared memory has room for, bytes of it that their batches take, and those that are free.
+
+    Workers hand their batches over in shared memory, of which containers often have 64 MiB: what is written beyond it
+    kills the worker.
+    """
+    workers, processes = loading.workers, loading.shard[1]
+    in_flight = (workers * PREFETCHED + 2) * math.ceil(batch / processes) * imgsz * imgsz * 3 if workers else 0
+    free = free_shared_memory() // processes - loading.spare
+    if in_flight <= free:
+        return workers, in_flight, free
+    log.warning(
+        "shared memory has %d MiB free, and batches of %d pictures from worker processes need %d: pictures are "
+        "loaded in the training process instead, more slowly; give the container more (docker run --shm-size=2g)",
+        max(0, free) >> 20,
+        batch,
+        in_flight >> 20,
+    )
+    return 0, 0, free
+
+
+def _left_out(samples: Sequence[Sample], cache: PictureCache, *, strict: bool) -> list[Problem]:
+    """Pictures that cannot be learned from, noted in the cache's `errors` as well.
+
+    Raises:
+        DataError: there are no others, or strict and one cannot be decoded.
+    """
     undecoded = len(cache.errors)
     for i, sample in enumerate(samples):
         if sample.hidden:  # as background it would teach that its objects are none
@@ -265,22 +312,7 @@ def train_loader(
         raise Problems(found=problems).ending(told)
     if problems:
         log.warning("%s and are left out; the first: %s", told, problems[0])
-    weights = class_balance(samples) if balanced else np.ones(len(samples))
-    weights[sorted(cache.errors)] = 0
-    draws = _Draws(weights, max(min_draws, round(weights.sum())), batch, seed, shard)
-    loader = DataLoader(
-        _TrainPictures(samples, cache, recipe, seed),
-        batch_sampler=draws,
-        num_workers=workers,
-        prefetch_factor=PREFETCHED if workers else None,
-        timeout=PATIENCE if workers else 0,
-        collate_fn=_collate,
-        worker_init_fn=_quiet_worker,
-        persistent_workers=workers > 0,
-        generator=torch.Generator(),  # for its workers' seeds: none of the run's own random numbers is taken
-        pin_memory=pin_memory,
-    )
-    return TrainLoader(loader, draws, problems, in_flight)
+    return problems
 
 
 def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: int = 0, again: bool = False) -> Batches:

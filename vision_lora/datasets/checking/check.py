@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vision_lora.datasets.checking.overlap import Overlap, clusters, find_overlaps, read_squares
 from vision_lora.datasets.sample import Dataset, Sample
 from vision_lora.datasets.split import SHARES, grouped_split
+from vision_lora.pictures.boxes import iou
 from vision_lora.text.names import same
 
 Severity = Literal["error", "warning", "note"]
@@ -282,18 +283,8 @@ def _proposal(samples: Sequence[Sample], splits: Sequence[str], overlaps: Sequen
 
 def _doubled(samples: Sequence[Sample]) -> Iterator[tuple[int, int, int]]:
     for index, sample in enumerate(samples):
-        overlap = np.triu(box_iou(sample.boxes, sample.boxes), 1)
+        overlap = np.triu(iou(sample.boxes, sample.boxes), 1)
         yield from ((index, int(first), int(second)) for first, second in np.argwhere(overlap > DOUBLED))
-
-
-def box_iou(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of every box with every other, (n, 4) and (m, 4) to (n, m)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = (high - low).clip(0).prod(2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (one, other)]
-    iou: NDArray[np.float32] = shared / (areas[0][:, None] + areas[1][None] - shared)
-    return iou
 
 
 def box_counts(samples: Sequence[Sample], classes: int) -> NDArray[np.int64]:

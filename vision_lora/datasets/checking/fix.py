@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 
 from vision_lora.datasets.checking.check import Report, file_digest, same_labels
 from vision_lora.datasets.sample import Sample
+from vision_lora.datasets.write import yolo_labels, yolo_yaml
 from vision_lora.errors import DataError
 from vision_lora.pictures.images import read_image
 from vision_lora.system.outputs import write_text
@@ -65,7 +65,9 @@ def write_fixed(report: Report, out: Path) -> list[str]:
                 )
             name = _free_name(sample.path, split, taken)
             _write_sample(sample, out, split, name, doubles.get(index, set()))
-        _write_yaml(report, out)
+        used = set(report.proposal or report.splits)
+        folders: dict[str, str] = {split: f"images/{split}" for split in ("train", "val", "test") if split in used}
+        write_text(out / "data.yaml", yolo_yaml(folders, report.dataset.names))
         write_text(out / "changes.txt", "".join(f"{line}\n" for line in changes))
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from None
@@ -100,21 +102,6 @@ def _write_sample(sample: Sample, out: Path, split: str, name: str, doubles: set
         Image.fromarray(read_image(sample.path)).save(image)
     else:
         shutil.copyfile(sample.path, image)
-    size = np.array([sample.width, sample.height])
-    rows = []
-    for index, (box, kind) in enumerate(zip(sample.boxes.astype(np.float64), sample.classes, strict=True)):
-        if index not in doubles:
-            cx, cy = (box[:2] + box[2:]) / 2 / size
-            w, h = (box[2:] - box[:2]) / size
-            rows.append(f"{kind} {cx:.9f} {cy:.9f} {w:.9f} {h:.9f}\n")
-    label.write_text("".join(rows), encoding="utf-8")
-
-
-def _write_yaml(report: Report, out: Path) -> None:
-    used = set(report.proposal or report.splits)
-    # Without `path` everyone starts from the yaml's own folder; Ultralytics would take `.` for the working directory.
-    lines = [f"{split}: images/{split}" for split in ("train", "val", "test") if split in used]
-    # JSON strings are YAML strings too, whatever stands in a class name.
-    names = (json.dumps(name, ensure_ascii=False) for name in report.dataset.names)  # YAML knows no pair of \u escapes
-    lines += ["names:", *(f"  {index}: {name}" for index, name in enumerate(names))]
-    (out / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    kept = ~np.isin(np.arange(len(sample.boxes)), list(doubles))
+    rows = yolo_labels(sample.boxes[kept], sample.classes[kept], sample.width, sample.height)
+    label.write_text(rows, encoding="utf-8")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vision_lora.datasets.batches.augment import Recipe
 from vision_lora.datasets.batches.batch import Batch
-from vision_lora.datasets.batches.loader import eval_loader, train_loader
+from vision_lora.datasets.batches.loader import Loading, eval_loader, train_loader
 from vision_lora.datasets.checking.report import draw_boxes
 from vision_lora.datasets.sample import Sample
 from vision_lora.errors import OutputError
@@ -38,7 +38,7 @@ def preview_sheet(samples: Sequence[Sample], recipe: Recipe, *, imgsz: int, seed
     order = np.random.default_rng(seed).permutation(len(pool))[:_ROWS]
     chosen = [pool[index] for index in order]
     columns = [_column(next(iter(eval_loader(chosen, imgsz, len(chosen)))))]
-    loader = train_loader(chosen, imgsz, len(chosen), recipe=recipe, seed=seed, workers=0)
+    loader = train_loader(chosen, imgsz, len(chosen), recipe=recipe, seed=seed, loading=Loading(workers=0))
     for epoch in range(_COLUMNS - 1):
         loader.set_epoch(epoch)
         columns.append(_column(next(iter(loader))))

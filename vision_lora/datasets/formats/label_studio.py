@@ -69,21 +69,10 @@ def read_label_studio(
     problems.ledger.boxes += sum(len(regions) for task in tasks for regions in task.annotations)
     samples: dict[Path, Sample] = {}
     for task in tasks:
-        boxes = sum(map(len, task.annotations))
-        file = _locate(task.picture, folder, roots)
-        if file is None:
-            entry = f"{path}, {task.where}"
-            found = f"picture {task.picture!r}, which is neither in {folder} nor in its images"
-            problems.add(path, task.where, found, "it there, under its name", boxes=boxes, files=[entry])
+        opened = _open(task, path, folder, roots, problems)
+        if opened is None:
             continue
-        problems.ledger.see(file)
-        if not task.annotations:
-            problems.leave(file, "a picture without annotation", "one, empty where nothing is to be seen")
-            continue
-        size = picture_size(file, roots)
-        if isinstance(size, str):
-            problems.add(path, task.where, f"{file}: {size}", A_PICTURE, boxes=boxes, files=[file])
-            continue
+        file, size = opened
         first, *others = task.annotations
         for regions in [*others, *([first] if file in samples else [])]:
             problems.add(path, task.where, "another annotation", "one (the first is taken)", boxes=len(regions))
@@ -93,6 +82,28 @@ def read_label_studio(
         elif file not in samples:
             samples[file] = _sample(file, size, first, names, path, task.where, problems)
     return names, list(samples.values())
+
+
+def _open(
+    task: _Task, path: Path, folder: Path, roots: Roots, problems: Problems
+) -> tuple[Path, tuple[int, int]] | None:
+    """The picture of a task, and its size; None where it is skipped, which is told."""
+    boxes = sum(map(len, task.annotations))
+    file = _locate(task.picture, folder, roots)
+    if file is None:
+        entry = f"{path}, {task.where}"
+        found = f"picture {task.picture!r}, which is neither in {folder} nor in its images"
+        problems.add(path, task.where, found, "it there, under its name", boxes=boxes, files=[entry])
+        return None
+    problems.ledger.see(file)
+    if not task.annotations:
+        problems.leave(file, "a picture without annotation", "one, empty where nothing is to be seen")
+        return None
+    size = picture_size(file, roots)
+    if isinstance(size, str):
+        problems.add(path, task.where, f"{file}: {size}", A_PICTURE, boxes=boxes, files=[file])
+        return None
+    return file, size
 
 
 def _load(path: Path) -> list[_Task]:

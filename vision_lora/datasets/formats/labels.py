@@ -66,6 +66,16 @@ class Labels:
         self._problems.noted += bare
         return samples, len(samples) - len(bare)
 
+    def classes(self, image: Path) -> set[int] | None:
+        """Class numbers in a picture's label file, as far as it can be read; None where there is no such file."""
+        labels = self._find(image)
+        if labels is None:
+            return None
+        rows = _rows(labels, self._roots)
+        columns = [] if isinstance(rows, str) else [columns for _, columns in rows if _is_label(columns)]
+        numbers = (float(first) for first, *_ in columns)
+        return {int(number) for number in numbers if number.is_integer() and number >= 0}
+
     def _find(self, image: Path) -> Path | None:
         """The label file of a picture; its ending may be written in capitals."""
         path = label_path(image)

@@ -17,7 +17,7 @@ from vision_lora.errors import DataError
 from vision_lora.pictures.images import IMAGE_SUFFIXES
 from vision_lora.system.files import INDEX_BYTES, LABEL_BYTES, read_text
 
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # key in the yaml -> our name
+SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}  # key in the yaml -> our name
 
 
 def read_yaml(path: Path, problems: Problems) -> Dataset:
@@ -38,7 +38,7 @@ def read_yaml(path: Path, problems: Problems) -> Dataset:
     root = Path(os.path.normpath(path.parent / base))
     if not (is_there(root) and root.is_dir()):
         raise DataError(f"{path}: `path` names {root}, which is no folder; expected one relative to the yaml's own")
-    entries = {key: config[key] for key in _SPLITS if config.get(key)}
+    entries = {key: config[key] for key in SPLITS if config.get(key)}
     if not entries:
         raise DataError(f"{path}: no split; expected at least one of `train:`, `val:`, `test:` with a folder or a list")
     reader = _SplitReader(path, Roots(root), names, _keypoint_columns(config.get("kpt_shape"), path), problems)
@@ -66,9 +66,26 @@ def read_bare(folder: Path, listed: Path, problems: Problems) -> Dataset:
             raise DataError(f"{listed}: no names; expected `categories` with `id` and `name`") from None
     else:
         names = [line.strip() for line in text.split("\n") if line.strip()]
-    entries = {key: f"images/{key}" for key in _SPLITS if (folder / "images" / key).is_dir()}
-    reader = _SplitReader(listed, Roots(folder), parse_names(names, listed, problems), 0, problems)
-    return reader.dataset(entries or {"train": "images"})
+    entries = {key: f"images/{key}" for key in SPLITS if (folder / "images" / key).is_dir()}
+    return read_entries(listed, folder, parse_names(names, listed, problems), entries or {"train": "images"}, problems)
+
+
+def read_entries(
+    source: Path, folder: Path, names: tuple[str, ...], entries: dict[str, Any], problems: Problems
+) -> Dataset:
+    """Read what a yaml with these entries would name.
+
+    Args:
+        source: what stands for the yaml, for messages.
+        folder: the dataset's.
+        names: of the classes.
+        entries: by split, as in a yaml.
+        problems: takes what is skipped.
+
+    Raises:
+        DataError: a split that does not exist, is empty or leaves the folder.
+    """
+    return _SplitReader(source, Roots(folder), names, 0, problems).dataset(entries)
 
 
 def _keypoint_columns(shape: Any, source: Path) -> int:
@@ -134,7 +151,7 @@ class _SplitReader:
         """
         if {"val", "valid"} <= entries.keys() and entries["val"] != entries["valid"]:
             raise DataError(f"{self._source}: both `val` and `valid`; expected one of them")
-        splits = {_SPLITS[key]: self._read(key, entry) for key, entry in entries.items()}
+        splits = {SPLITS[key]: self._read(key, entry) for key, entry in entries.items()}
         if self._folders and not (self._lists or self._from_json):  # a list leaves pictures out on purpose
             unnamed_folders(self._folders, self._roots, self._problems)
         note_unlisted(self._from_json, self._problems)

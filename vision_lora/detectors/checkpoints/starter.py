@@ -20,6 +20,7 @@ from ultralytics.nn.tasks import DetectionModel
 from vision_lora.adapters.weights.tensors import read_tensors
 from vision_lora.detectors.checkpoints import weights
 from vision_lora.errors import AdapterError, CheckpointError, reason
+from vision_lora.system.outputs import write_whole
 
 NAME = "starter"
 FILE = Path(__file__).parents[2] / "zoo" / "starter.safetensors"
@@ -75,6 +76,4 @@ def write_starter(network: Any, imgsz: int, file: Path = FILE) -> None:
     # gets others.
     architecture = {**network.yaml, "nc": network.model[-1].cv3[0][-1].in_channels}
     header = {"architecture": architecture, "names": names, "imgsz": imgsz}
-    partial = file.with_name(file.name + ".partial")
-    partial.write_bytes(save(tensors, metadata={KEY: json.dumps(header)}))
-    partial.replace(file)
+    write_whole(file, save(tensors, metadata={KEY: json.dumps(header)}))

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vision_lora.adapters.weights.live import FoldedNorm
 
-def fold_batchnorm(conv: nn.Conv2d, norm: nn.Module) -> None:
+
+def fold_batchnorm(conv: nn.Conv2d, norm: nn.Module) -> FoldedNorm:
     """Fold an evaluated BatchNorm into the convolution before it, in place (Ioffe & Szegedy 2015, section 3.1).
 
     Computed in double precision by single IEEE operations and rounded once, so that every machine gets the same bits:
@@ -18,17 +20,23 @@ def fold_batchnorm(conv: nn.Conv2d, norm: nn.Module) -> None:
     Args:
         conv: convolution, with or without bias.
         norm: BatchNorm over its output channels, with running statistics, or one that a library froze for good.
+
+    Returns:
+        What training with live statistics needs of it.
     """
     mean, variance = (_numbers(getattr(norm, name)) for name in ("running_mean", "running_var"))
     gamma = torch.ones_like(mean) if norm.weight is None else _numbers(norm.weight)
     beta = torch.zeros_like(mean) if norm.bias is None else _numbers(norm.bias)
     # The frozen ones of transformers keep the usual epsilon in their code.
-    factor = gamma / torch.sqrt(variance + getattr(norm, "eps", 1e-5))
+    eps = float(getattr(norm, "eps", 1e-5))
+    factor = gamma / torch.sqrt(variance + eps)
     bias = torch.zeros_like(mean) if conv.bias is None else conv.bias.detach().double()
     weight = conv.weight.detach().double() * factor.view(-1, 1, 1, 1)
     dtype = conv.weight.dtype
     conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
     conv.bias = nn.Parameter(((bias - mean) * factor + beta).to(dtype), requires_grad=False)
+    kept = conv.bias.detach().float().clone()
+    return FoldedNorm(gamma.float(), beta.float(), (mean - bias).float(), variance.float(), kept, eps)
 
 
 def is_batchnorm(layer: nn.Module) -> bool:
@@ -39,7 +47,7 @@ def is_batchnorm(layer: nn.Module) -> bool:
     return type(layer) is nn.BatchNorm2d or type(layer).__name__.endswith("FrozenBatchNorm2d")
 
 
-def fold_followed(network: nn.Module, run: Callable[[], Any]) -> int:
+def fold_followed(network: nn.Module, run: Callable[[], Any]) -> dict[str, FoldedNorm]:
     """Fold each BatchNorm that gets the output of a convolution and nothing else, and leave an identity in its place.
 
     Who follows whom is seen in a forward pass, so nothing about the architecture has to be known.
@@ -49,7 +57,7 @@ def fold_followed(network: nn.Module, run: Callable[[], Any]) -> int:
         run: one forward pass of it, over any picture.
 
     Returns:
-        How many were folded.
+        Those that were folded, by the name of their convolution.
     """
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # outputs stay alive, so that no address is given out twice
     calls: dict[nn.Module, int] = {}
@@ -78,18 +86,20 @@ def fold_followed(network: nn.Module, run: Callable[[], Any]) -> int:
         for hook in hooks:
             hook.remove()
 
+    names = {layer: name for name, layer in network.named_modules()}
     folded = set()
+    norms = {}
     for norm, convs in pairs.items():
         conv = convs[0]
         # Every output of the convolution goes into this norm, and every input of the norm comes from it.
         if conv is not None and set(convs) == {conv} and calls[conv] == len(convs):
-            fold_batchnorm(conv, norm)
+            norms[names[conv]] = fold_batchnorm(conv, norm)
             folded.add(norm)
     for parent in network.modules():
         for name, child in list(parent.named_children()):
             if child in folded:
                 setattr(parent, name, nn.Identity())
-    return len(folded)
+    return norms
 
 
 def _numbers(tensor: Any) -> Tensor:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vision_lora.evaluation.scoring.outcomes import IOU, Bits, Floats, Ints, Outcomes, greedy, overlaps
+from vision_lora.evaluation.scoring.outcomes import IOU, Bits, Floats, Ints, Outcomes
+from vision_lora.pictures.boxes import iou, take
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,7 @@ def judge(outcomes: Outcomes, thresholds: Floats) -> Verdicts:
     met[partner[partner >= 0]] = np.flatnonzero(partner >= 0)
     for rows, boxes in zip(outcomes.by_picture, outcomes.true_by_picture, strict=True):
         left, missed = rows[shown[rows] & (partner[rows] < 0)], boxes[met[boxes] < 0]
-        iou, _ = overlaps(outcomes.boxes[left], outcomes.true_boxes[missed])
-        taken = greedy(iou, IOU)
+        (taken,) = take(iou(outcomes.boxes[left], outcomes.true_boxes[missed]), [IOU])
         partner[left[taken >= 0]] = missed[taken[taken >= 0]]
         met[missed[taken[taken >= 0]]] = left[taken >= 0]
     return Verdicts(shown, partner, met)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.datasets.sample import Sample
+from vision_lora.pictures.boxes import areas, common, iou, take
 from vision_lora.pictures.detections import Detections
 
 IOU = 0.5  # overlap from which on a detection is at the object
@@ -121,39 +122,13 @@ def find_outcomes(found: Sequence[Detections], samples: Sequence[Sample], names:
 
 def overlaps(one: Floats, other: Floats) -> tuple[Floats, Floats]:
     """Intersection over union of boxes with each other, and over the area of the first alone, both (n, m)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = (high - low).clip(0).prod(2)
-    areas, theirs = ((boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (one, other))
-    iou: Floats = shared / (areas[:, None] + theirs[None] - shared).clip(1e-9)
-    inside: Floats = shared / areas[:, None].clip(1e-9)
-    return iou, inside
-
-
-def greedy(iou: Floats, least: float = IOU) -> Ints:
-    """The best detection first takes the free box that it overlaps most: its place for each, -1 for none, (n,).
-
-    Args:
-        iou: of detections, best first, with boxes, (n, m).
-        least: overlap that it takes.
-
-    Examples:
-        >>> greedy(np.array([[0.6, 0.7], [0.1, 0.9], [0.5, 0.2]])).tolist()
-        [1, -1, 0]
-    """
-    partner = np.full(len(iou), -1, np.int64)
-    free = np.ones(iou.shape[1], bool)
-    for row in np.flatnonzero((iou >= least).any(1)) if iou.size else ():
-        within = np.where(free, iou[row], -1.0)
-        if within.max() >= least:
-            partner[row] = within.argmax()
-            free[partner[row]] = False
-    return partner
+    return iou(one, other), common(one, other) / areas(one)[:, None].clip(1e-9)
 
 
 def _partners(boxes: Floats, classes: Ints, sample: Sample) -> Ints:
-    iou, _ = overlaps(boxes, sample.boxes.astype(np.float64))
-    return greedy(np.where(classes[:, None] == sample.classes[None], iou, 0.0))
+    same = classes[:, None] == sample.classes[None]
+    (taken,) = take(np.where(same, iou(boxes, sample.boxes.astype(np.float64)), 0.0), [IOU])
+    return taken  # type: ignore[no-any-return]
 
 
 def _in_ignored(boxes: Floats, classes: Ints, sample: Sample) -> Bits:

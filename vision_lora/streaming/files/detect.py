@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from vision_lora.datasets.tiles import join_detections, tile_windows
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import Readout
+from vision_lora.options.detect import PredictConfig
 from vision_lora.pictures.detections import Detections, Mode
 from vision_lora.streaming.sources.source import FileFrame
 
@@ -17,7 +18,7 @@ def detect_frames(
     *,
     imgsz: int,
     batch: int,
-    mode: Mode,
+    mode: Mode | None,
     readout: Readout,
     tile: int = 0,
     overlap: float = 0.2,
@@ -29,7 +30,7 @@ def detect_frames(
         frames: pictures of any size.
         imgsz: side of the square that a picture, or a tile, is fitted into, pixels.
         batch: pictures, or tiles, at once.
-        mode: which passes run.
+        mode: which passes run; None as in `Detector.detect`.
         readout: thresholds.
         tile: side of the tiles that each frame is cut into, pixels; 0 for whole frames.
         overlap: least share of a tile that its neighbour shows too.
@@ -52,12 +53,28 @@ def detect_frames(
     yield from flush()
 
 
+def detect_as(
+    config: PredictConfig, detector: Detector, frames: Iterable[FileFrame]
+) -> Iterator[tuple[FileFrame, Detections]]:
+    """Each frame with its detections, see `detect_frames`, as the options of `predict` say."""
+    return detect_frames(
+        detector,
+        frames,
+        imgsz=config.imgsz or detector.imgsz,
+        batch=config.batch,
+        mode=config.mode,
+        readout=detector.readout(config.confidence, iou=config.iou, limit=config.limit),
+        tile=config.tile,
+        overlap=config.overlap,
+    )
+
+
 def _in_tiles(
     detector: Detector,
     frame: FileFrame,
     imgsz: int,
     batch: int,
-    mode: Mode,
+    mode: Mode | None,
     readout: Readout,
     tile: int,
     overlap: float,

@@ -36,7 +36,7 @@ class CocoResults:
 
     def __init__(self, categories: Mapping[str, int]) -> None:
         self._given = categories
-        self._categories: dict[tuple[str, str], int] = {}
+        self._categories: list[dict[str, Any]] = []  # of the detector's classes, in their order
         self.images: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
 
@@ -47,16 +47,16 @@ class CocoResults:
         place: dict[str, Any] = {"file_name": frame.name} | ({} if frame.index is None else {"frame": frame.index})
         self.images.append({"id": frame.image_id, **place, "width": frame.width, "height": frame.height})
         for index, (x1, y1, x2, y2) in enumerate(found.boxes.tolist()):
-            name, source = found.name(index), found.source(index)
+            category = self._categories[int(found.classes[index])]
             self.rows.append(
                 {
                     "image_id": frame.image_id,
-                    "category_id": self._categories[name, source],
+                    "category_id": category["id"],
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "score": float(found.scores[index]),
                     **place,
-                    "category_name": name,
-                    "source": source,
+                    "category_name": category["name"],
+                    "source": category["supercategory"],
                 }
             )
 
@@ -66,10 +66,8 @@ class CocoResults:
         Raises:
             OutputError: one of them cannot be written; says where it was kept.
         """
-        categories = [
-            {"id": number, "name": name, "supercategory": source} for (name, source), number in self._categories.items()
-        ]
-        legend = {"info": {}, "images": self.images, "annotations": [], "categories": categories}
+        categories = {category["id"]: category for category in self._categories}  # one that the file gives may be two's
+        legend = {"info": {}, "images": self.images, "annotations": [], "categories": list(categories.values())}
         failed = [told for told in (_fault(path, self.rows), _fault(legend_file(path), legend)) if told]
         if failed:
             raise OutputError("; ".join(failed))
@@ -81,7 +79,8 @@ class CocoResults:
             source = "general" if index < found.general else "defects"
             # Where both vocabularies have a name, the adapter's is what the file's objects are called.
             theirs = name in self._given and (source == "defects" or name not in found.names[found.general :])
-            self._categories[name, source] = self._given[name] if theirs else after + index + 1
+            number = self._given[name] if theirs else after + index + 1
+            self._categories.append({"id": number, "name": name, "supercategory": source})
 
 
 def _fault(path: Path, value: Any) -> str:

@@ -140,14 +140,14 @@ def open_files(source: str, *, results: Iterable[Path] = ()) -> FileSource:
     if not path.is_dir():
         found = irregular(path) if is_there(path) else "no such file or folder"
         raise DataError(f"{source}: {found}; expected a picture, a video, or a folder of them")
-    found_files = _in_folder(path, results)
+    found_files = in_folder(path, results)
     if not found_files.files:
         others = f" ({'; '.join(found_files.left_out)})" if found_files.left_out else ""
         raise DataError(f"{source}: no picture and no video in this folder{others}")
     return found_files
 
 
-def _in_folder(folder: Path, results: Iterable[Path]) -> FileSource:
+def in_folder(folder: Path, results: Iterable[Path]) -> FileSource:
     """What a folder and those below it hold; all that is not read is told."""
     source = FileSource(folder, [])
     own = {os.path.realpath(result) for result in results}

@@ -156,6 +156,8 @@ def obstacle(detector: Detector, fabric: Fabric) -> str:
         return "several processes exchange gradients on the way back"
     if isinstance(fabric._precision, MixedPrecision) and fabric._precision.scaler is not None:
         return "fp16 scales its losses by what it has seen"
+    if detector.adapter is not None and detector.adapter.live:
+        return "live BatchNorm would take the passes before a capture into its statistics"
     return f"{detector.family}: {detector.uncapturable}" if detector.uncapturable else ""
 
 

@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import IO, Any
 
 from vision_lora.errors import ConfigError
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.train import TrainConfig
 from vision_lora.system.outputs import new_folder, write_json
 from vision_lora.training.runs.state import STATE
+
+_ABOUT = ("resume", "out", "exist_ok", "yes", "verbose")  # options that change nothing of what a run learns
 
 
 class RunFolder:
@@ -156,7 +158,7 @@ def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
         raise ConfigError(f"{option}: config.json holds values that are no options ({error}); start again") from error
     for item in fields(TrainConfig):
         given = getattr(config, item.name)
-        if item.name not in ("resume", "out", "exist_ok") and given not in (item.default, getattr(before, item.name)):
+        if item.name not in _ABOUT and given not in (item.default, getattr(before, item.name)):
             raise ConfigError(
                 f"--{item.name.replace('_', '-')} {given}: the run in {folder} was started with "
                 f"{getattr(before, item.name)}, and a run goes on with the options that it was started with; leave it "
@@ -183,8 +185,8 @@ def _same(config: TrainConfig, folder: Path) -> bool:
         before = _written(folder / "config.json")
     except ConfigError:
         return False
-    place = {"out": config.out, "exist_ok": config.exist_ok}
-    return {**before, **place} == _options(config)
+    options = _options(config)
+    return {**before, **{name: options[name] for name in _ABOUT}} == options
 
 
 def _options(config: TrainConfig) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from pathlib import Path
 from rich.console import Console
 
 from vision_lora.options.command_line import run_verb
-from vision_lora.options.verbs import TrainConfig
+from vision_lora.options.option import Options
+from vision_lora.options.train import TrainConfig
 from vision_lora.system import parent
 
 
 @dataclass(frozen=True)
-class HelperConfig:
+class HelperConfig(Options):
     """Help to train; started by `vision_lora.train`."""
 
 

@@ -13,9 +13,11 @@ from torch import distributed as dist
 
 from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.losses.share import several
-from vision_lora.errors import ConfigError, TrainingError
+from vision_lora.errors import ConfigError, OutputError, TrainingError
+from vision_lora.system.outputs import write_torch
 
 STATE = "state.pt"  # its file in the run's folder
+ALWAYS = {"identity", "layers", "batch", "race"}  # in the file, beside what training keeps
 
 
 class State:
@@ -25,25 +27,35 @@ class State:
         file: where it is kept.
         identity: what the run is of, by what the user calls it: data, classes, base, versions.
         layers: that were chosen to be adapted within a budget; by time, another choice would be another run.
+        batch: pictures in a step; another number, which a device may have memory for by now, would be another run.
         read: go on from what is there.
 
     Attributes:
         values: what was saved; None in a run that starts.
+        race: where the race of a run with `--rank auto` stands, see `vision_lora.training.race`: `done`, the values of
+            the candidates that are through, `chosen`, the winner's index, and `reason`.
 
     Raises:
         ConfigError: the file is broken, or is of another run: refused before anything of it is used.
     """
 
     def __init__(
-        self, file: Path, identity: Mapping[str, str], layers: list[str] | None = None, *, read: bool = False
+        self,
+        file: Path,
+        identity: Mapping[str, str],
+        layers: list[str] | None = None,
+        batch: int | None = None,
+        *,
+        read: bool = False,
     ) -> None:
         self.file = file
         self.identity = dict(identity)
         self.values: dict[str, Any] | None = None
-        self.layers = layers
+        self.layers, self.batch = layers, batch
+        self.race: dict[str, Any] = {"done": [], "chosen": None, "reason": ""}
         if read:
             self.values = values = _read(file)
-            self.layers = values["layers"]
+            self.layers, self.batch, self.race = values["layers"], values["batch"], values["race"]
             _compare(file.parent, values["identity"], self.identity)
 
     def save(self, values: Mapping[str, Any]) -> None:
@@ -52,16 +64,11 @@ class State:
         Raises:
             TrainingError: it cannot be written; the one before is still there.
         """
-        partial = self.file.with_suffix(".partial")
         try:
-            torch.save({"identity": self.identity, "layers": self.layers, **values}, partial)
-            partial.replace(self.file)
-        except (OSError, RuntimeError) as error:  # torch's writer raises the latter where the disk is full
-            partial.unlink(missing_ok=True)
-            raise TrainingError(
-                f"{self.file}: the state cannot be written ({' '.join(str(error).split())[:160]}); make room, then go "
-                "on with --resume"
-            ) from error
+            known = {"identity": self.identity, "layers": self.layers, "batch": self.batch, "race": self.race}
+            write_torch(self.file, {**values, **known})
+        except OutputError as error:
+            raise TrainingError(f"{error}; make room, then go on with --resume") from error
 
 
 def _compare(folder: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
@@ -136,7 +143,7 @@ def file_digest(path: Path) -> bytes:
 def _read(file: Path) -> dict[str, Any]:
     try:
         values = torch.load(file, map_location="cpu", weights_only=True)
-        whole = isinstance(values, dict) and isinstance(values["identity"], dict) and "layers" in values
+        whole = isinstance(values, dict) and isinstance(values["identity"], dict) and values.keys() >= ALWAYS
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigError(f"{file}: cannot be read, or is of an older version; start the run again") from error
     if not whole:

@@ -1,4 +1,4 @@
-"""COCO's matching of detections with ground truth, kept in a form from which mAP of any resample follows quickly.
+"""COCO's matching of detections with ground truth, in arrays: mAP after each epoch, and of any resample, quickly.
 
 For each resample pycocotools would match anew, though a match depends on one picture alone. Here each picture is
 matched once; a resample only weighs the pictures. The result is pycocotools' own (tests hold the two together), but for
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.datasets.sample import Sample
+from vision_lora.pictures.boxes import areas, common, iou, take
 from vision_lora.pictures.detections import Detections
 
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -73,6 +74,26 @@ def match(found: Sequence[Detections], samples: Sequence[Sample], names: Sequenc
     return result
 
 
+def map_of(found: Sequence[Detections], samples: Sequence[Sample], names: Sequence[str]) -> tuple[float, float]:
+    """map50_95 and map50 as `vision_lora.evaluation.coco_map.coco_map` gives them, in a tenth of its time.
+
+    Args:
+        found: `found[i]` are the detections in `samples[i]`, best first, pixels of the original picture.
+        samples: pictures with their ground truth; NaN where they show no box at all.
+        names: the dataset's class names.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> box = np.array([[10, 10, 50, 50]], "f4")
+        >>> sample = Sample(Path("plate.jpg"), 64, 64, box, np.array([0]))
+        >>> seen = Detections(box + 4, np.ones(1, "f4"), np.array([0]), ("scratch",), general=0)
+        >>> [round(value, 3) for value in map_of([seen], [sample], ["scratch"])]  # IoU 0.68
+        [0.4, 1.0]
+    """
+    by_iou = _mean_by_iou(match(found, samples, names), np.ones((1, len(samples)), np.int64))
+    return float(by_iou.mean()), float(by_iou[0, 0])
+
+
 def mean_average_precision(matches: Sequence[ClassMatches], weights: Ints) -> NDArray[np.float64]:
     """mAP50-95 of resamples of the pictures, 0 to 1.
 
@@ -83,7 +104,13 @@ def mean_average_precision(matches: Sequence[ClassMatches], weights: Ints) -> ND
     Returns:
         One value a resample, (resamples,); NaN where it shows no box at all.
     """
-    by_class = np.stack([_average_precision(one, weights) for one in matches])  # (classes, resamples)
+    result: NDArray[np.float64] = _mean_by_iou(matches, weights).mean(0)
+    return result
+
+
+def _mean_by_iou(matches: Sequence[ClassMatches], weights: Ints) -> NDArray[np.float64]:
+    """Mean over the classes that a resample shows, by IoU threshold, (T, resamples); NaN where it shows none."""
+    by_class = np.stack([_average_precision(one, weights) for one in matches])  # (classes, T, resamples)
     known = ~np.isnan(by_class)
     total = np.where(known, by_class, 0).sum(0)
     with np.errstate(invalid="ignore"):
@@ -92,16 +119,16 @@ def mean_average_precision(matches: Sequence[ClassMatches], weights: Ints) -> ND
 
 
 def _average_precision(one: ClassMatches, weights: Ints) -> NDArray[np.float64]:
-    """AP of a class, mean over IoU thresholds and recall points, (resamples,); NaN without a box.
+    """AP of a class, mean over recall points, by IoU threshold, (T, resamples); NaN without a box.
 
     A picture that is drawn w times gives w copies of its detections. Precision is highest behind the last copy of a
     right detection, so it is looked up there; wrong detections only lower it.
     """
     boxes = (weights * one.boxes).sum(1)  # (resamples,)
     drawn = weights[:, one.picture]  # (resamples, n)
-    total = np.zeros(len(weights))
+    total = np.zeros((len(IOUS), len(weights)))
     everything = np.cumsum(drawn, 1)
-    for right, counts in zip(one.right, one.counts, strict=True):
+    for row, right, counts in zip(total, one.right, one.counts, strict=True):
         places = np.flatnonzero(right)
         seen = (everything if counts.all() else np.cumsum(drawn * counts, 1))[:, places]
         hits = np.cumsum(drawn[:, places], 1)
@@ -109,14 +136,14 @@ def _average_precision(one: ClassMatches, weights: Ints) -> NDArray[np.float64]:
         envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
         for index in np.flatnonzero(boxes):
             reached = np.searchsorted(hits[index] / boxes[index], RECALLS, side="left")
-            total[index] += envelope[index, reached[reached < len(places)]].sum()
-    return np.where(boxes > 0, total / (len(IOUS) * len(RECALLS)), np.nan)
+            row[index] = envelope[index, reached[reached < len(places)]].sum()
+    return np.where(boxes > 0, total / len(RECALLS), np.nan)
 
 
 def _match_picture(
     found: NDArray[np.float64], boxes: NDArray[np.float64], ignored: NDArray[np.float64]
 ) -> tuple[Bits, Bits]:
-    """Greedy matching in one picture: the best detection first takes the box that it overlaps most.
+    """Matching in one picture.
 
     Args:
         found: corners, best first, (n, 4).
@@ -126,32 +153,9 @@ def _match_picture(
     Returns:
         Whether each detection is right, and whether it counts, by threshold, each (T, n).
     """
-    right = np.zeros((len(IOUS), len(found)), np.bool_)
+    right = take(iou(found, boxes), IOUS) >= 0
     counts = np.ones_like(right)
-    shared, areas = _shared(found, boxes), _areas(found)
-    iou = shared / (areas[:, None] + _areas(boxes)[None] - shared)
-    free = np.ones((len(IOUS), len(boxes)), np.bool_)
-    for index in np.flatnonzero((iou >= IOUS[0]).any(1)):
-        within = np.where(free & (iou[index] >= IOUS[:, None]), iou[index], -1.0)  # (T, m)
-        last = len(boxes) - 1 - np.argmax(within[:, ::-1], 1)  # of equals the last one, as COCOeval
-        hit = within.max(1) >= 0
-        right[hit, index] = True
-        free[hit, last[hit]] = False
     if len(ignored):
-        inside = (_shared(found, ignored) / areas[:, None].clip(1e-9)).max(1)  # (n,)
+        inside = (common(found, ignored) / areas(found)[:, None].clip(1e-9)).max(1)  # (n,)
         counts = right | ~(inside >= IOUS[:, None])
     return right, counts
-
-
-def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Areas of (n, 4) corners."""
-    areas: NDArray[np.float64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return areas
-
-
-def _shared(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area that each box shares with each, (n, m)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared: NDArray[np.float64] = (high - low).clip(0).prod(2)
-    return shared

@@ -58,3 +58,20 @@ def test_data_of_another_seed_or_of_someone_else_is_not_touched(
     assert "has another defects.yaml" in error
     assert (tmp_path / "own" / "defects.yaml").read_text() == "path: .\n"
     assert run(tmp_path / "own", "--seed", "-1") == 2
+
+
+def test_more_test_pictures_leave_the_others_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "few") == 0
+    assert run(tmp_path / "more", "--test", "3") == 0
+    assert "train 4, val 4, test 3" in capsys.readouterr().out
+    for split in ("train", "val"):
+        few, more = (
+            [file.read_bytes() for file in sorted((tmp_path / name / "images" / split).iterdir())]
+            for name in ("few", "more")
+        )
+        assert few == more
+    assert run(tmp_path / "more", "--test", "3") == 0
+    assert "was there already" in capsys.readouterr().out
+    assert run(tmp_path / "more") == 2
+    assert "has another defects.yaml" in capsys.readouterr().err
+    assert run(tmp_path / "more", "--test", "0") == 2

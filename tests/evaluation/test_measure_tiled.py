@@ -16,7 +16,7 @@ from vision_lora.evaluation.measure import measure_tiled
 from vision_lora.pictures.detections import Detections
 from vision_lora.pictures.images import read_image
 from vision_lora.streaming.files.detect import detect_frames
-from vision_lora.streaming.sources.source import Frame
+from vision_lora.streaming.sources.source import FileFrame
 
 
 def test_parts_of_two_tiles_are_told_once_in_pixels_of_the_picture() -> None:
@@ -35,7 +35,7 @@ def test_a_tile_as_large_as_the_picture_changes_nothing(shared: Path) -> None:
     detector = YoloDetector.load(str(shared / "weights" / "yolo11n.pt"))
     data = open_dataset(shared / "datasets" / "coco128" / "data.yaml")
     sample = next(sample for sample in data.splits["val"] if len(sample.boxes) > 2)
-    frame = Frame("a", read_image(sample.path))
+    frame = FileFrame("a", read_image(sample.path))
     options = {"imgsz": 320, "batch": 2, "mode": "general", "readout": Readout()}
     (_, whole), (_, tiled) = (next(iter(detect_frames(detector, [frame], tile=tile, **options))) for tile in (0, 4096))
     assert len(whole)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_lora.comparison.matches import match, mean_average_precision
 from vision_lora.datasets.sample import Sample
 from vision_lora.evaluation.coco_map import coco_map
+from vision_lora.evaluation.matches import map_of, match, mean_average_precision
 from vision_lora.pictures.detections import Detections
 
 NAMES = ("a", "b", "c")
@@ -57,6 +57,15 @@ def test_resamples_score_as_pycocotools_scores_the_pictures_repeated(seed: int, 
             continue
         theirs = coco_map([found[index] for index in repeated], [samples[index] for index in repeated], NAMES)
         assert value == pytest.approx(theirs.map50_95, abs=1e-12)
+
+
+@given(st.integers(0, 10_000), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_an_epoch_is_measured_as_pycocotools_measures_it(seed: int, ignored: bool) -> None:
+    found, samples = scene(seed, 8, ignored=ignored)
+    if any(len(sample.boxes) for sample in samples):
+        theirs = coco_map(found, samples, NAMES)
+        assert map_of(found, samples, NAMES) == pytest.approx((theirs.map50_95, theirs.map50), abs=1e-9)
 
 
 def test_only_the_best_hundred_of_a_class_count() -> None:

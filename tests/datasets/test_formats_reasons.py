@@ -13,7 +13,7 @@ import pytest
 from tests.datasets.build import annotation, coco, picture, voc, voc_object, yolo
 from vision_lora import check
 from vision_lora.datasets.batches.augment import load_recipe
-from vision_lora.datasets.batches.loader import train_loader
+from vision_lora.datasets.batches.loader import Loading, train_loader
 from vision_lora.datasets.open import open_dataset, open_pictures
 from vision_lora.datasets.sample import Problems, Sample, as_boxes
 from vision_lora.datasets.split import split_dataset
@@ -184,7 +184,7 @@ def undecodable(root: Path, count: int) -> list[Sample]:
 
 def test_training_pictures_that_cannot_be_decoded(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"3 training pictures cannot be .*\(3 reasons, the first: .*0\.png: unreadab"):
-        train_loader(undecodable(tmp_path, 3), 64, 2, recipe=load_recipe("none"), seed=0, workers=0)
+        train_loader(undecodable(tmp_path, 3), 64, 2, recipe=load_recipe("none"), seed=0, loading=Loading(0))
 
 
 def test_pictures_to_split_that_cannot_be_decoded(tmp_path: Path) -> None:
@@ -213,5 +213,5 @@ def test_a_hidden_picture_is_not_learned_as_background(tmp_path: Path) -> None:
     voc(tmp_path, voc_object("dent", 1, 1, 9, 9))
     voc(tmp_path, "<size><width>9</width><height>9</height></size>" + voc_object("dent", 1, 1, 9, 9), "2")
     samples = open_dataset(tmp_path).splits["train"]
-    loader = train_loader(samples, 64, 2, recipe=load_recipe("none"), seed=0, workers=0)
+    loader = train_loader(samples, 64, 2, recipe=load_recipe("none"), seed=0, loading=Loading(0))
     assert [int(i) for batch in loader for i in batch.indices] == [0]

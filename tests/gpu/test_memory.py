@@ -12,8 +12,8 @@ import torch
 from tests.datasets.build import yolo
 from vision_lora.options.train import TrainConfig
 from vision_lora.train import main as train
-from vision_lora.training import batch_size
-from vision_lora.training.batch_size import measured
+from vision_lora.training.choices import batch_size
+from vision_lora.training.choices.batch_size import measured
 from vision_lora.training.job import open_data
 
 

@@ -16,8 +16,9 @@ TRACKERS = ("tensorboard", "mlflow", "wandb")  # a file of each is in vision_lor
 Start = Literal["quiet", "random"]
 Graphs = Literal["auto", "off"]
 
-# Peak learning rates at BATCH, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs (data/results/rates.json). A
-# joint pass leaves the old classes behind where it learns as fast, factor A above all (neu-det/joint.json).
+# Peak learning rates at BATCH, and LoRA+'s ratio, best on val of NEU-DET and DeepPCB in few epochs
+# (data/results/rates.json). A joint pass leaves the old classes behind where it learns as fast, factor A above all
+# (neu-det/joint.json).
 BATCH, WEIGHTS_LR = 16, 0.001
 ADAPTER_LR, LORA_PLUS = 0.004, 2.0
 JOINT_LR, JOINT_LORA_PLUS = 0.002, 4.0

@@ -21,8 +21,8 @@ from vision_lora.options.placement import placement_for
 from vision_lora.options.train import TrainConfig
 from vision_lora.rendering.write import ensure_demo
 from vision_lora.system.cores import loader_processes
-from vision_lora.training.budget import choose_layers
 from vision_lora.training.checks import check_boxes
+from vision_lora.training.choices.budget import choose_layers
 from vision_lora.training.loop.objective import Objective, Task
 from vision_lora.training.methods import TEACHER, Learner, make_learner
 from vision_lora.training.replay import replay_loader

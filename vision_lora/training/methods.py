@@ -56,7 +56,7 @@ def make_learner(config: TrainConfig, names: Sequence[str], layers: Collection[s
     Args:
         config: the recipe.
         names: the new classes.
-        layers: adapt only these, see `vision_lora.training.budget`.
+        layers: adapt only these, see `vision_lora.training.choices.budget`.
 
     Raises:
         CheckpointError: the base is missing or unusable.

@@ -31,16 +31,16 @@ from vision_lora.pictures.detections import CONFIDENCE
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
 from vision_lora.system.outputs import write_json, write_text
-from vision_lora.training.batch_size import decide
 from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
+from vision_lora.training.choices.batch_size import decide
+from vision_lora.training.choices.race import Race, entry
 from vision_lora.training.job import Job, open_data, prepare
 from vision_lora.training.loop.fit import History, fit
 from vision_lora.training.loop.graphs import obstacle
 from vision_lora.training.loop.listener import Listener, Listeners
 from vision_lora.training.outcome import outcome
 from vision_lora.training.pictures import save_curves, save_prediction_grid
-from vision_lora.training.race import Race, entry
 from vision_lora.training.runs.failures import in_words
 from vision_lora.training.runs.folder import RunFolder, resume_command
 from vision_lora.training.runs.processes import GRACE, Helpers, Together

@@ -32,7 +32,7 @@ class State:
 
     Attributes:
         values: what was saved; None in a run that starts.
-        race: where the race of a run with `--rank auto` stands, see `vision_lora.training.race`: `done`, the values of
+        race: where the race of a run with `--rank auto` stands, see `vision_lora.training.choices.race`: `done`, the values of
             the candidates that are through, `chosen`, the winner's index, and `reason`.
 
     Raises:

@@ -13,8 +13,9 @@ from tests.training import tiny
 from vision_lora.adapters.file import load_adapter
 from vision_lora.errors import ConfigError
 from vision_lora.inspect import main as inspect
-from vision_lora.training import race, session
-from vision_lora.training.race import CANDIDATES, LEAD, SHARE, Candidate, choose, laps
+from vision_lora.training import session
+from vision_lora.training.choices import race
+from vision_lora.training.choices.race import CANDIDATES, LEAD, SHARE, Candidate, choose, laps
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from vision_lora.options.capacity import Norm
 from vision_lora.training.job import Job, with_recipe
-from vision_lora.training.loop.fit import Row
+from vision_lora.training.loop.listener import Row
 from vision_lora.training.runs.state import ALWAYS, State
 
 SHARE = 0.1  # of the epochs that each candidate trains

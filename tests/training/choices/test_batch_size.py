@@ -16,9 +16,10 @@ from vision_lora.datasets.batches.batch import Batch
 from vision_lora.errors import ConfigError, TrainingError
 from vision_lora.options.train import TrainConfig
 from vision_lora.train import main as train
-from vision_lora.training import batch_size, session
-from vision_lora.training.batch_size import Memory, choose, decide, measured, scaled
-from vision_lora.training.batch_size import _noise as noise
+from vision_lora.training import session
+from vision_lora.training.choices import batch_size
+from vision_lora.training.choices.batch_size import Memory, choose, decide, measured, scaled
+from vision_lora.training.choices.batch_size import _noise as noise
 from vision_lora.training.job import open_data
 
 GIB = 2**30

@@ -1,0 +1,1 @@
+"""Choices that a run makes by itself: pictures a step, layers, rank."""

@@ -28,9 +28,10 @@ from vision_lora.detectors.load import load_detector
 from vision_lora.errors import DataError, VisionLoraError
 from vision_lora.evaluation.labels import doubted_labels
 from vision_lora.evaluation.scoring.outcomes import IOU, overlaps
+from vision_lora.options import common
 from vision_lora.options.command_line import run_verb
 from vision_lora.options.common import Split
-from vision_lora.options.option import Options, demand, option
+from vision_lora.options.option import Options, option
 from vision_lora.system.outputs import check_file, write_json
 
 
@@ -38,23 +39,17 @@ from vision_lora.system.outputs import check_file, write_json
 class SpoiledConfig(Options):
     """Spoil labels and count how many of the first tenth of the ranking are spoiled ones."""
 
-    data: str = option("", "dataset (required)")
+    data: str = option("", common.DATA, required=common.A_DATASET)
     split: Split = option("train", "split whose labels are spoiled")
-    model: str = option("starter", "base detector")
+    model: str = option("starter", common.BASE)
     adapter: str | None = option(None, "adapter that was trained on other pictures; default: cross-validation")
-    share: float = option(0.05, "share of the labels that is spoiled")
-    folds: int = option(2, "parts of the cross-validation, 2 or more")
-    epochs: int = option(5, "epochs of each training")
-    seed: int = option(0, "seed of what is spoiled, and of the trainings")
-    threads: int = option(0, "CPU threads that compute")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
-    json: str | None = option(None, "file for the counts as JSON")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
-        demand(0 < self.share < 1, "share", self.share, "more than 0, less than 1")
-        demand(self.folds >= 2, "folds", self.folds, "2 or more")
+    share: float = option(0.05, "share of the labels that is spoiled", more_than=0, less_than=1)
+    folds: int = option(2, "parts of the cross-validation", at_least=2)
+    epochs: int = option(5, "epochs of each training", at_least=1)
+    seed: int = common.seed("seed of what is spoiled, and of the trainings")
+    threads: int = common.threads("CPU threads that compute")
+    device: str = option("auto", common.DEVICE, "speed")
+    json: str | None = option(None, "file for the counts as JSON", "output")
 
 
 class Spoiled(NamedTuple):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.build import picture
+from tests.evaluation.adapter import label_what_is_found
+from vision_lora.api.detector import Detector
 from vision_lora.check import main
 
 
@@ -68,3 +70,30 @@ def test_names_that_are_no_utf8_are_reported(tmp_path: Path, capsys: pytest.Capt
     assert os.fsdecode(b"kaputt_\xfc.png") in json.dumps(json.loads((new / "a.json").read_text()), ensure_ascii=False)
     assert "kaputt_\\udcfc.png" in (new / "fix" / "changes.txt").read_text("utf-8")
     assert (new / "fix" / "images" / "train" / os.fsdecode(b"Kratzer_\xfc.png")).exists()
+
+
+def test_labels_that_an_adapter_doubts_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of pictures that are labelled as it finds them, that which it is surest of has lost its label since."""
+    root = label_what_is_found(tmp_path / "data", 12)
+    detector = Detector.load("starter", adapter=root / "adapter.safetensors", device="cpu")
+    results = detector.predict(root / "images" / "val", confidence=0.001)
+    surest = max(results, key=lambda result: result.scores.max())
+    label = root / "labels" / "val" / f"{Path(surest.name).stem}.txt"
+    label.write_text("")
+    words = ["--data", root / "data.yaml", "--adapter", root / "adapter.safetensors", "--model", "starter"]
+    out = ["--device", "cpu", "--json", tmp_path / "a.json", "--html", tmp_path / "a.html"]
+    assert main([str(word) for word in (*words, *out)]) in (0, 1)
+    assert "note doubted: the adapter doubts" in " ".join(capsys.readouterr().out.split())
+    (found,) = (one for one in json.loads((tmp_path / "a.json").read_text())["findings"] if one["kind"] == "doubted")
+    assert any(f"{label.stem}.png: no label: " in place for place in found["where"])
+    page = (tmp_path / "a.html").read_text("utf-8")
+    assert "Labels to look at" in page
+    assert f">{label.stem}.png</a>" in page
+
+
+def test_an_adapter_of_other_classes_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = label_what_is_found(tmp_path / "data")
+    (root / "data.yaml").write_text("train: images/val\nval: images/val\nnames: [pit, crack]\n")
+    words = ["--data", root / "data.yaml", "--adapter", root / "adapter.safetensors", "--model", "starter"]
+    assert main([*map(str, words), "--device", "cpu"]) == 2
+    assert "none of the dataset's classes" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from vision_lora.options.tools import CheckConfig
 if TYPE_CHECKING:
     from vision_lora.datasets.checking.check import Report
 
+DOUBTED = 0.5  # how far a label is doubted, 0 to 1, from which on it is listed
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
@@ -47,9 +48,10 @@ def run(config: CheckConfig, console: Console) -> int:
         console.print(f"recipe {config.augment}: {config.preview}")
         return 0
     report = check_dataset(dataset, imgsz=config.imgsz, seed=config.seed)
+    more = [] if config.adapter is None else _doubt_labels(report, config)
     _print(report, console)
     if config.html is not None:
-        write_html(report, Path(config.html))
+        write_html(report, Path(config.html), more)
         console.print(f"page: {config.html}")
     if config.json is not None:
         write_json(report, Path(config.json))
@@ -60,6 +62,28 @@ def run(config: CheckConfig, console: Console) -> int:
         if lost := sum(row["ignored_regions"] for row in summary(report)):
             console.print(f"{lost} regions to ignore have no place in YOLO labels: they are background in the copy")
     return int(report.failed)
+
+
+def _doubt_labels(report: Report, config: CheckConfig) -> list[str]:
+    """Add what an adapter does not believe to the findings; gives a gallery of it for the page."""
+    from vision_lora.datasets.checking.check import Finding
+    from vision_lora.detectors.load import load_detector
+    from vision_lora.evaluation.labels import doubted_labels
+    from vision_lora.evaluation.report.gallery import STYLE, gallery, in_words
+
+    detector = load_detector(config.model, config.adapter, config.device)
+    unreadable = set(report.unreadable)
+    samples = [sample for index, sample in enumerate(report.samples) if index not in unreadable]
+    outcomes, limits, mistakes = doubted_labels(detector, samples, report.dataset.names, imgsz=detector.imgsz)
+    doubted = [one for one in mistakes if one.suspicion >= DOUBTED]
+    if not doubted:
+        return []
+    places = [f"{outcomes.samples[one.picture].path}: {in_words(outcomes, one)}" for one in doubted]
+    told = f"the adapter doubts {len(doubted)} labels, or misses them: look at the first of them"
+    report.findings.append(Finding("note", "doubted", told, places))
+    folder = Path(config.html or ".").parent
+    pictures = gallery(outcomes, doubted, folder, limits)
+    return [f"<style>{STYLE}</style><h2>Labels to look at</h2>", *pictures]
 
 
 def _print(report: Report, console: Console) -> None:

@@ -67,6 +67,8 @@ def test_a_second_set_on_the_first(shared: Path, few: Path, first: Path, tmp_pat
     assert adapter.card.names[:6] == load_adapter(before).card.names
     assert adapter.card.names[6] == "cracking"
     assert json.loads((out / "summary.json").read_text())["map50_95"] >= 0
+    assert adapter.card.rule == "f1 on val"
+    assert (out / "report" / "report.html").exists()
 
 
 @pytest.mark.parametrize(

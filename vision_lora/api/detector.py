@@ -204,7 +204,8 @@ class Detector:
             strict=strict,
         )
         dataset, samples = open_split(config)
-        return measure_split(self.internal, dataset, samples, config)
+        result, _ = measure_split(self.internal, dataset, samples, config)
+        return result
 
     def _loaded(self) -> dict[str, Any]:
         """What was loaded, as options."""

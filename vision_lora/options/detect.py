@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vision_lora.options import common
 from vision_lora.options.common import Split
 from vision_lora.options.option import Options, demand, option
+from vision_lora.options.threshold import FORMS, Rule
 from vision_lora.pictures.detections import Mode
 
 
@@ -44,8 +45,31 @@ class EvaluateConfig(_Detecting):
     split: Split = option("val", "split to measure")
     classes: str | None = option(None, "its classes to measure, by comma; default: all")
     mode: Mode | None = option(None, "which classes are measured; default: defects with an adapter, else general")
+    threshold: str | None = option(
+        None, f"rule by which thresholds are chosen, for each class: {FORMS}; default: those that predict uses"
+    )
+    parts: str = option(
+        "picture",
+        "which pictures show one part: picture (each its own), folder, a pattern with (...) around the part in the "
+        "file name, or a .csv with the columns picture,part",
+    )
     json: str | None = option(None, common.JSON, "output")
+    report: str | None = option(
+        None, "folder for a page with curves, mistakes and good and bad parts, JSON and CSV", "output"
+    )
+    save: bool = option(
+        False, "write the chosen thresholds onto the adapter's card: predict, camera and export use them", "output"
+    )
     strict: bool = option(False, common.STRICT)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threshold is not None:
+            Rule.parse(self.threshold)
+            demand(self.split == "val", "threshold", self.threshold, "--split val: test says what the choice is worth")
+        if self.save:
+            demand(self.threshold is not None, "save", self.save, "--threshold RULE beside it")
+            demand(self.adapter is not None, "save", self.save, "--adapter FILE, whose card takes them")
 
 
 @dataclass(frozen=True)

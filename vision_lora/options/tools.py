@@ -22,6 +22,11 @@ class CheckConfig(Options):
     imgsz: int = common.side(640, "side at which it will be trained: decides which boxes are too small", "what")
     seed: int = common.seed("seed of the proposed split", "what")
     strict: bool = option(False, "stop at the first broken label or picture instead of listing all")
+    adapter: str | None = option(
+        None, "adapter that was trained on such data, best on other pictures: labels that it doubts are listed"
+    )
+    model: str | None = option(None, f"{common.BASE}; default: the base that the adapter names")
+    device: str = option("auto", common.DEVICE, "speed")
     fix: str | None = option(None, "new folder for a cleaned copy in YOLO form; the source is never touched", "output")
     html: str | None = option(None, "file for the report as a page with pictures and plots", "output")
     json: str | None = option(None, "file for the report as JSON, with every place and the proposed split", "output")
@@ -34,7 +39,7 @@ class CheckConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        beside = [f"--{name}" for name in ("fix", "html", "json") if getattr(self, name) is not None]
+        beside = [f"--{name}" for name in ("adapter", "fix", "html", "json") if getattr(self, name) is not None]
         if self.preview is not None:
             demand(
                 not beside, "preview", self.preview, f"it alone, as it checks nothing: {' '.join(beside)} needs a check"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import platform
 import resource
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,12 @@ from vision_lora.adapters.file import save_adapter
 from vision_lora.datasets.lists import write_list
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.measure import measure_map
+from vision_lora.evaluation.parts.groups import group_pictures
+from vision_lora.evaluation.report.write import write_report
+from vision_lora.evaluation.split import assess
+from vision_lora.options.threshold import DEFAULT_RULE
 from vision_lora.options.train import TrainConfig
+from vision_lora.pictures.detections import CONFIDENCE
 from vision_lora.system.cores import Threads
 from vision_lora.system.devices import make_fabric
 from vision_lora.system.outputs import write_json, write_text
@@ -42,6 +48,8 @@ from vision_lora.training.runs.state import STATE, State
 from vision_lora.training.runs.summary import RunSummary
 from vision_lora.training.start import start_quietly
 from vision_lora.training.trackers.aside import open_trackers
+
+log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, listener: Listener) -> RunSummary:
@@ -195,15 +203,21 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: str) 
     config, learner, opened, names = job.config, job.learner, job.opened, job.names
     best = out / _file_name("best", config.method)
     given = outcome(job, best, history.rows[history.best_epoch - 1], device)
+    groups = group_pictures("picture", opened.val, opened.val)
+    one, limits = assess(None, given.found, opened.val, given.result, rule=DEFAULT_RULE, split="val", groups=groups)
+    for line in limits.unreached:
+        log.warning("no threshold for %s: %g counts", line, CONFIDENCE)
     if given.adapter is not None:
         scores = {"map50_95": given.result.map50_95, "map50": given.result.map50}
         metrics = {"split": "val", **scores, "epochs": len(history.rows), **({"chosen": chosen} if chosen else {})}
-        save_adapter(_stamped(given.adapter, metrics), best, dtype=given.dtype)
+        stamped = _stamped(given.adapter, metrics).with_thresholds(limits.thresholds, one.rule)
+        save_adapter(stamped, best, dtype=given.dtype)
     summary = RunSummary(
         out=out,
         result=best,
         model=config.model,
         val=given.result,
+        thresholds={"rule": one.rule, **limits.thresholds},
         method=config.method,
         chosen=chosen,
         rank=config.rank,
@@ -236,6 +250,7 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: str) 
     write_json(out / "summary.json", summary.to_json())
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
+    write_report(one, out / "report", f"Training on {opened.dataset.source}: val", [f"val at {config.imgsz} px"])
     save_prediction_grid(out / "predictions.png", opened.val, given.found, names)
     return summary
 

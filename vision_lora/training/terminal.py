@@ -88,7 +88,7 @@ class Terminal(Listener):
                 if found.boxes:
                     self.console.print(f"  {name:<20} mAP50-95 {found.map50_95:.4f}  mAP50 {found.map50:.4f}")
         self._skipped(summary)
-        beside = "each class's mAP, curves and predictions beside it"
+        beside = "each class's mAP, curves, predictions and report/report.html beside it"
         self.console.print(f"file: {summary.result} ({summary.adapter_bytes / 1e6:.2f} MB; {beside})")
         result = shlex.quote(str(summary.result))
         used = f"{shlex.quote(summary.model)} --adapter {result}" if summary.method == "lora" else result

@@ -16,12 +16,12 @@ from PIL import Image
 
 from tests.comparison.build import result, row
 from vision_lora.comparison.report import tables
-from vision_lora.comparison.report.markup import Strong, code_in_markdown, in_html, in_markdown
 from vision_lora.comparison.report.notes import notes
 from vision_lora.comparison.report.plots import draw
 from vision_lora.comparison.report.result import Result
 from vision_lora.comparison.report.write import write_report
 from vision_lora.comparison.stats import Interval
+from vision_lora.text.markup import Strong, code_in_markdown, in_html, in_markdown
 
 
 @pytest.fixture(scope="module")

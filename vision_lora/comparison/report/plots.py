@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from itertools import zip_longest
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vision_lora.comparison.methods import parse_methods
 from vision_lora.comparison.report.result import Result, Row
 from vision_lora.options.train import TrainConfig
+from vision_lora.pictures.plots import COLOURS, GREY, new_figure, set_title
 
-# Okabe & Ito 2008: told apart with any colour vision.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B5B95", "#000000")
 _MARKERS = "osD^vP*X"
-_GREY = "#5f6b76"
 
 
 @mpl.rc_context({"text.parse_math": False})  # a name with $ in it is no formula
@@ -37,16 +33,8 @@ def draw(result: Result) -> dict[str, Figure]:
     return figures
 
 
-def svg(figure: Figure) -> str:
-    """The figure as an SVG element, its text as outlines, so that it looks alike everywhere."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
 def _by_parameters(result: Result) -> Figure:
-    figure, axes = _figure("trained parameters", "mAP50-95")
+    figure, axes = new_figure("trained parameters", "mAP50-95")
     rows, style = result.of(result.largest), _styles(result)
     places = _side_by_side(rows)
     for row, place in zip(rows, places, strict=True):
@@ -67,12 +55,12 @@ def _by_parameters(result: Result) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: _count(number)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.25, y=0.2)
-    _title(axes, "Accuracy against what is trained", f"{_set(result.largest)}; bars: standard deviation over seeds")
+    set_title(axes, "Accuracy against what is trained", f"{_set(result.largest)}; bars: standard deviation over seeds")
     return figure
 
 
 def _by_pictures(result: Result) -> Figure:
-    figure, axes = _figure("pictures that show a class, mean over classes", "mAP50-95")
+    figure, axes = new_figure("pictures that show a class, mean over classes", "mAP50-95")
     for method, (colour, marker) in _styles(result).items():
         rows = sorted((row for row in result.rows if row.method == method), key=lambda row: row.images_per_class)
         places = [row.images_per_class for row in rows]
@@ -86,12 +74,12 @@ def _by_pictures(result: Result) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:.3g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     figure.legend(loc="outside right upper", frameon=False)
-    _title(axes, "Accuracy against training pictures", "bands: standard deviation over seeds")
+    set_title(axes, "Accuracy against training pictures", "bands: standard deviation over seeds")
     return figure
 
 
 def _curves(result: Result) -> Figure:
-    figure, axes = _figure("share of the training", "mAP50-95 on val")
+    figure, axes = new_figure("share of the training", "mAP50-95 on val")
     for row in result.of(result.largest):
         colour, _ = _styles(result)[row.method]
         # Methods may count epochs differently: all start at 0 and end at 1.
@@ -111,31 +99,31 @@ def _curves(result: Result) -> Figure:
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
     figure.legend(loc="outside right upper", frameon=False)
-    _title(axes, "Learning curves", f"{_set(result.largest)}; mean over seeds, bands from lowest to highest")
+    set_title(axes, "Learning curves", f"{_set(result.largest)}; mean over seeds, bands from lowest to highest")
     return figure
 
 
 def _retention(result: Result) -> Figure:
     rows, style = result.of(result.largest), _styles(result)
-    figure, axes = _figure("mAP50-95 of the base's own classes", "", height=1.6 + 0.5 * len(rows))
+    figure, axes = new_figure("mAP50-95 of the base's own classes", "", height=1.6 + 0.5 * len(rows))
     labels = ["base", *(_folded(row.method) for row in rows)]
     values = [result.base_kept or 0, *(row.kept or 0 for row in rows)]
-    colours = [_GREY, *(style[row.method][0] for row in rows)]
+    colours = [GREY, *(style[row.method][0] for row in rows)]
     places = np.arange(len(labels))[::-1]
     axes.barh(places, values, color=colours, height=0.62)
     for place, value in zip(places, values, strict=True):
         text = f"{value:.3f}" if value else "lost: its class rows are replaced"
-        axes.text(value + 0.008 * max(values), place, text, va="center", color="#212529" if value else _GREY)
+        axes.text(value + 0.008 * max(values), place, text, va="center", color="#212529" if value else GREY)
     axes.set_yticks(places, labels)
     axes.set_xlim(0, 1.2 * max(values))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    _title(axes, "What is left of the base's own classes", "")
+    set_title(axes, "What is left of the base's own classes", "")
     return figure
 
 
 def _frontier(result: Result) -> Figure:
-    figure, axes = _figure("mAP50-95 of the base's own classes", "mAP50-95 of the new classes")
+    figure, axes = new_figure("mAP50-95 of the base's own classes", "mAP50-95 of the new classes")
     style, held = _styles(result), {}
     for row in result.of(result.largest):
         if row.kept is None:
@@ -158,10 +146,10 @@ def _frontier(result: Result) -> Figure:
             axes.plot(*place, color=colour, marker="o", ms=15 if chosen else 0, mfc="none", mew=2)
             text = f"{weight:g}, the default" if chosen else f"{weight:g}"
             axes.annotate(text, place, (-12, -16), textcoords="offset points", ha="right", color=colour)
-    axes.axvline(result.base_kept or 0, color=_GREY, ls="--", lw=1.2, label="base")
+    axes.axvline(result.base_kept or 0, color=GREY, ls="--", lw=1.2, label="base")
     axes.margins(0.12, 0.2)
     figure.legend(loc="outside lower center", frameon=False, ncols=4)
-    _title(axes, "New classes against old ones, in one detector", "")
+    set_title(axes, "New classes against old ones, in one detector", "")
     return figure
 
 
@@ -173,27 +161,9 @@ def _held(method: str) -> float | None:
     return weight if options == {"method": "lora", "joint": True} else None
 
 
-def _figure(x: str, y: str, height: float = 4.4) -> tuple[Figure, Axes]:
-    # A figure of its own: pyplot would keep it for ever and ask for a window system.
-    figure = Figure(figsize=(7.6, height), layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    return figure, axes
-
-
 def _folded(method: str) -> str:
     """The name in lines that leave room for the axes, however many options it has."""
     return textwrap.fill(method.replace(":", ": "), 26, break_long_words=False).replace(": ", ":")
-
-
-def _title(axes: Axes, title: str, note: str) -> None:
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=24 if note else 10)
-    if note:
-        axes.annotate(note, (0, 1), (0, 8), "axes fraction", "offset points", color=_GREY, fontsize=9.5)
 
 
 def _side_by_side(rows: list[Row]) -> list[float]:
@@ -207,8 +177,7 @@ def _styles(result: Result) -> dict[str, tuple[str, str]]:
     """Colour and marker of each method, the same in every plot."""
     methods = list(dict.fromkeys(row.method for row in result.rows))
     return {
-        method: (_COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)])
-        for index, method in enumerate(methods)
+        method: (COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]) for index, method in enumerate(methods)
     }
 
 

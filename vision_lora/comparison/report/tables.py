@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vision_lora.comparison.report.markup import Cell, Strong, in_markdown
 from vision_lora.comparison.report.result import Result, Row
 from vision_lora.comparison.stats import Interval, Spread
+from vision_lora.text.markup import Cell, Strong, in_markdown
 
 Table = tuple[list[str], list[list[Cell]]]  # head and rows; the first column is text, the others are numbers
 

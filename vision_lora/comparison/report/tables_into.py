@@ -12,12 +12,12 @@ from pathlib import Path
 
 from vision_lora.comparison.report import tables
 from vision_lora.comparison.report.advice import advice
-from vision_lora.comparison.report.markup import Strong, code_in_markdown, in_markdown
 from vision_lora.comparison.report.notes import notes
 from vision_lora.comparison.report.result import Result
 from vision_lora.errors import DataError, VisionLoraError, reason
 from vision_lora.options.command_line import make_console
 from vision_lora.system.outputs import write_text
+from vision_lora.text.markup import Strong, code_in_markdown, in_markdown
 
 END = "<!-- /compare -->"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from vision_lora.comparison.report import tables
 from vision_lora.comparison.report.advice import advice
 from vision_lora.comparison.report.html import page
-from vision_lora.comparison.report.markup import Strong, code_in_markdown, in_markdown
 from vision_lora.comparison.report.notes import notes
 from vision_lora.comparison.report.plots import draw
 from vision_lora.comparison.report.result import Result
 from vision_lora.system.outputs import write_json, write_text, write_whole
+from vision_lora.text.markup import Strong, code_in_markdown, in_markdown
 
 CAPTIONS = {
     "accuracy_parameters": "Accuracy against trained parameters",

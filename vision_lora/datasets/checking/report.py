@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 from collections.abc import Iterable, Sequence
@@ -20,17 +19,17 @@ from vision_lora.datasets.sample import Sample
 from vision_lora.errors import DataError
 from vision_lora.pictures.images import encode_picture, letterbox, read_image
 from vision_lora.system.outputs import write_text
+from vision_lora.text.page import jpeg, page
 
 _PAIRS = 24  # pictures that a page shows of a kind: enough to judge by, small enough to mail
 _SIDE = 200  # pixels of a thumbnail
 _PLACES = 50  # places listed for a finding; the JSON has all
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
-h2 { margin-top: 2em } table { border-collapse: collapse } td, th { padding: .2em .8em; text-align: right }
-td:first-child, th:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
-.error { color: #b00020 } .warning { color: #a05a00 } .note { color: #555 }
-figure { display: inline-block; margin: .5em } figcaption { font-size: 12px; color: #555; max-width: 420px }
+.error { color: #b00020 } .warning { color: #a05a00 } .note { color: #555; font-size: 1rem }
+figure { display: inline-block; margin: .5em .5em .5em 0; vertical-align: top }
+figure svg { width: auto } figure img { max-width: 100%; height: auto }
+figcaption { font-size: 12px; color: #555; max-width: 420px; overflow-wrap: anywhere }
 li { overflow-wrap: anywhere; font-size: 13px } svg text { font: 11px system-ui, sans-serif }
 """
 
@@ -87,18 +86,20 @@ def write_json(report: Report, path: Path) -> None:
     _write(path, json.dumps(as_json(report), indent=1, ensure_ascii=False) + "\n")
 
 
-def write_html(report: Report, path: Path) -> None:
+def write_html(report: Report, path: Path, more: Iterable[str] = ()) -> None:
     """Write the report as one page that needs no other file.
+
+    Args:
+        report: from `check_dataset`.
+        path: the file.
+        more: HTML to put behind the findings.
 
     Raises:
         OutputError: the file cannot be written; says where it was kept.
     """
-    title = html.escape(f"Check of {report.dataset.source}")
-    body = [f"<h1>{title}</h1>", _verdict(report), *_findings(report), *_tables(report), *_plots(report)]
+    body = [_verdict(report), *_findings(report), *more, *_tables(report), *_plots(report)]
     body += [*_pair_pictures(report), *_double_pictures(report), *_class_pictures(report)]
-    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"
-    page = f"<!doctype html><html lang=en><head>{head}<style>{_STYLE}</style></head>"
-    _write(path, page + "<body>" + "\n".join(body) + "</body></html>\n")
+    _write(path, page(f"Check of {report.dataset.source}", body, style=_STYLE))
 
 
 def _write(path: Path, text: str) -> None:
@@ -193,10 +194,7 @@ def _thumbnail(sample: Sample) -> str:
     except DataError:
         return "(unreadable)"
     draw_boxes(image, sample.boxes * scale + np.tile(np.array(pad), 2))
-    text = base64.b64encode(encode_picture(image, ".jpg", quality=80)).decode()
-    return (
-        f"<img width={_SIDE} height={_SIDE} alt='{html.escape(sample.path.name)}' src='data:image/jpeg;base64,{text}'>"
-    )
+    return jpeg(encode_picture(image, ".jpg", quality=80), (_SIDE, _SIDE), sample.path.name)
 
 
 def draw_boxes(image: NDArray[np.uint8], boxes: NDArray[Any]) -> None:

@@ -41,28 +41,27 @@ def find_mistakes(outcomes: Outcomes, thresholds: Floats) -> list[Mistake]:
     """Every mistake above the thresholds, likely mistakes of the labels first.
 
     A label is doubted by what the detector does elsewhere. A detection without a label is strange where detections of
-    its class and at least its score are right as a rule: as strange as their precision. A label that no detection of
-    its class supports is strange where the other labels of its class have better support: as strange as the share of
-    those that have. Where both speak, they are joined as independent reasons: 1 - (1 - a)(1 - b).
+    its class and at least its score are right as a rule: as strange as their precision, times the share of it that no
+    label covers. A label without a detection is strange where others of its class are found: as strange as their
+    recall, times the share of them that a better detection of the class supports. Of a wrong class both speak, and are
+    joined as independent reasons, 1 - (1 - a)(1 - b). A box that is badly placed has to be strange in both ways, a b:
+    where an object ends is often a matter of taste.
 
     Args:
         outcomes: of pictures, best with an adapter that was not trained on them.
         thresholds: lowest score that counts, by class, (classes,).
     """
     verdicts = judge(outcomes, thresholds)
-    confident, unsupported = _precision_above(outcomes), _share_better_supported(outcomes)
-    mistakes = [
-        Mistake(
-            kind,
-            int(outcomes.true_picture[box] if detection is None else outcomes.picture[detection]),
-            box,
-            detection,
-            1
-            - (1 - (0.0 if detection is None else float(confident[detection])))
-            * (1 - (0.0 if box is None else float(unsupported[box]))),
-        )
-        for kind, box, detection in _pairs(outcomes, verdicts)
-    ]
+    confident, unsupported = _precision_above(outcomes), _strangely_unsupported(outcomes, verdicts)
+    mistakes = []
+    for kind, box, detection in _pairs(outcomes, verdicts):
+        found = 0.0 if detection is None else float(confident[detection])
+        label = 0.0 if box is None else float(unsupported[box])
+        picture = int(outcomes.true_picture[box] if detection is None else outcomes.picture[detection])
+        if kind == "false alarm" and detection is not None:
+            found *= 1 - _covered(outcomes, picture, detection)
+        suspicion = found * label if kind == "badly placed" else 1 - (1 - found) * (1 - label)
+        mistakes.append(Mistake(kind, picture, box, detection, suspicion))
     return sorted(mistakes, key=lambda mistake: -mistake.suspicion)
 
 
@@ -106,17 +105,26 @@ def _precision_above(outcomes: Outcomes) -> Floats:
     return precision
 
 
-def _share_better_supported(outcomes: Outcomes) -> Floats:
-    """For each box the share of its class's boxes with a better detection of the class at them, (m,)."""
+def _covered(outcomes: Outcomes, picture: int, detection: int) -> float:
+    """The largest share of a detection that lies in one label, 0 to 1."""
+    _, inside = overlaps(outcomes.boxes[detection][None], outcomes.true_boxes[outcomes.true_by_picture[picture]])
+    return min(1.0, float(inside.max(initial=0.0)))
+
+
+def _strangely_unsupported(outcomes: Outcomes, verdicts: Verdicts) -> Floats:
+    """For each box the recall of its class, times the share of its boxes with a better detection at them, (m,)."""
     support = np.zeros(len(outcomes.true_classes))
     for rows, boxes in zip(outcomes.by_picture, outcomes.true_by_picture, strict=True):
         iou, _ = overlaps(outcomes.boxes[rows], outcomes.true_boxes[boxes])
         same = outcomes.classes[rows][:, None] == outcomes.true_classes[boxes][None]
         scores = np.where(same & (iou >= IOU), outcomes.scores[rows][:, None], 0.0)
         support[boxes] = scores.max(0, initial=0.0)
-    share = np.zeros(len(support))
+    hit = np.zeros(len(support), bool)
+    hit[outcomes.partner[verdicts.shown & outcomes.right]] = True
+    strange = np.zeros(len(support))
     for index in range(len(outcomes.names)):
         own = np.flatnonzero(outcomes.true_classes == index)
         ordered = np.sort(support[own])
-        share[own] = 1 - np.searchsorted(ordered, support[own], side="right") / max(1, len(own))
-    return share
+        better = 1 - np.searchsorted(ordered, support[own], side="right") / max(1, len(own))
+        strange[own] = better * (hit[own].mean() if len(own) else 0.0)
+    return strange

@@ -22,6 +22,7 @@ class RunSummary:
         result: the adapter, or the trained checkpoint.
         model: the base, as the options of the run call it.
         val: how well the file does on the validation pictures.
+        thresholds: of confidence by class, chosen on val, and the `rule` by which.
         method: `lora`, `full`, `freeze` or `head`.
         chosen: what a race has chosen, and why; empty where there was none.
         rank: of the low-rank factors.
@@ -56,6 +57,7 @@ class RunSummary:
     result: Path
     model: str
     val: MapResult
+    thresholds: Mapping[str, str | float]
     method: str
     chosen: str
     rank: Rank

@@ -26,6 +26,7 @@ from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
 from vision_lora.options.camera import CameraConfig
 from vision_lora.pictures.detections import Detections
+from vision_lora.streaming.judging import Judging
 from vision_lora.streaming.pipeline import DetectedFrame
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
@@ -193,13 +194,13 @@ def running(detector: Any = None, **options: Any) -> Iterator[Running]:
 def results_of(monkeypatch: pytest.MonkeyPatch) -> list[DetectedFrame]:
     """Every result that is judged, in order."""
     results: list[DetectedFrame] = []
-    judge = Service._judge
+    judge = Judging._judge
 
-    def noting(service: Service, result: DetectedFrame) -> None:
-        judge(service, result)
+    def noting(judging: Judging, result: DetectedFrame) -> None:
+        judge(judging, result)
         results.append(result)
 
-    monkeypatch.setattr(Service, "_judge", noting)
+    monkeypatch.setattr(Judging, "_judge", noting)
     return results
 
 

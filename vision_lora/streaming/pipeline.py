@@ -1,4 +1,4 @@
-"""Two threads from pictures to alarms: one detects, one judges; while one picture is judged the next is detected."""
+"""The thread that detects, from pictures to detections; while one picture is judged the next is detected."""
 
 from __future__ import annotations
 
@@ -134,24 +134,3 @@ class Detecting(Worker):
                 for frame, picture, detections in zip(members, pictures, found, strict=True)
             ]
         return results
-
-
-class Judging(Worker):
-    """Takes results in order and gives each to `judge`.
-
-    Args:
-        results: of a `Detecting`; None ends it.
-        judge: what is done with each.
-    """
-
-    def __init__(
-        self, results: queue.Queue[list[DetectedFrame] | None], judge: Callable[[DetectedFrame], None]
-    ) -> None:
-        super().__init__("judging")
-        self._results = results
-        self._judge = judge
-
-    def work(self) -> None:
-        while (batch := self._results.get()) is not None:
-            for result in batch:
-                self._judge(result)

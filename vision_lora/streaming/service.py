@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import wait
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,28 +17,28 @@ import numpy as np
 from vision_lora.detectors.base import Detector
 from vision_lora.errors import ConfigError, VisionLoraError
 from vision_lora.options.camera import CameraConfig
-from vision_lora.pictures.detections import Detections, default_mode
-from vision_lora.streaming.alarms.rules import Alarm
+from vision_lora.pictures.detections import default_mode
 from vision_lora.streaming.alarms.watch import Watch
 from vision_lora.streaming.choices.attached import SPARE, Attached
 from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.choices.registry import AdapterRegistry
 from vision_lora.streaming.choices.state import StateFile
 from vision_lora.streaming.incoming import shown
-from vision_lora.streaming.pipeline import DetectedFrame, Detecting, Judging
+from vision_lora.streaming.judging import Judging
+from vision_lora.streaming.pipeline import Detecting
 from vision_lora.streaming.records.crops import Crops
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.records.events import EventLog
 from vision_lora.streaming.records.journal import Journal
 from vision_lora.streaming.records.segments import NAME as SEGMENT_NAME
-from vision_lora.streaming.records.segments import Recorder, file_stamp
+from vision_lora.streaming.records.segments import Recorder
 from vision_lora.streaming.settings import SourceSettings
 from vision_lora.streaming.sources.feed import check_protocol
 from vision_lora.streaming.sources.inbox import Inbox
 from vision_lora.streaming.sources.reader import FileReader, LiveReader, Patience, Reader
 from vision_lora.streaming.sources.source import open_files
 from vision_lora.streaming.sources.stats import Reading, Stats
-from vision_lora.streaming.view import PageFrame, View
+from vision_lora.streaming.view import View
 from vision_lora.streaming.worker import Worker
 from vision_lora.system.signals import Stop
 from vision_lora.text.names import told
@@ -103,8 +102,10 @@ class Service:
         inbox = Inbox({source.name: source.address.live for source in sources}, self._dropped)
         self._inbox = inbox
         self.detecting = Detecting(self.attached, choices, inbox, imgsz=config.imgsz, iou=config.iou)
-        self.judging = Judging(self.detecting.results, self._judge)
-        self._watches = {source.name: Watch(source.zones, config.min_frames) for source in sources}
+        watches = {source.name: Watch(source.zones, config.min_frames) for source in sources}
+        self.judging = Judging(
+            self.detecting.results, watches, self.stats, self.journal, self.crops, self.view, self.recorder
+        )
         patience = Patience(config.timeout, config.max_backoff, config.freeze)
         self._readers: list[Reader] = [
             FileReader(name, files[name], inbox, self.stats[name], self.journal.tell)
@@ -258,48 +259,6 @@ class Service:
     def _dropped(self, source: str, cause: str) -> None:
         self.stats[source].dropped(cause)
 
-    def _judge(self, result: DetectedFrame) -> None:
-        frame, found, choice = result.frame, result.found, result.choice
-        tracks, alarms = self._watches[frame.source].look(frame, found, choice)
-        for alarm in alarms:
-            self._alarm(result, alarm)
-        self.stats[frame.source].detected(time.monotonic() - frame.captured)
-        limits = [choice.threshold(found.name(i), general=found.source(i) == "general") for i in range(len(found))]
-        counts = found.scores >= np.array(limits)
-        shown = replace(found, boxes=found.boxes[counts], scores=found.scores[counts], classes=found.classes[counts])
-        self.view.show(
-            frame.source, PageFrame(frame.number, result.picture, _for_page(shown, tracks[counts], frame.size))
-        )
-        if self.recorder is not None:
-            self.recorder.record(frame, result.picture, shown)
-
-    def _alarm(self, result: DetectedFrame, alarm: Alarm) -> None:
-        frame, found, row = result.frame, result.found, alarm.row
-        key = f"{frame.source} {frame.key} {alarm.track}"
-        event_id = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-        name = f"{file_stamp(frame.at)}-{frame.source}-{event_id}"
-        # First the close-up, then the event that names it.
-        crop = self.crops.keep(event_id, name, result.picture, found.boxes[row])
-        event = self.journal.tell(
-            "alarm",
-            frame.source,
-            event_id=event_id,
-            at=frame.at,
-            **{"class": alarm.name},
-            vocabulary=found.source(row),
-            score=round(float(found.scores[row]), 4),
-            box=[round(float(value), 1) for value in found.boxes[row]],
-            size=list(frame.size),
-            track=alarm.track,
-            picture=frame.number,
-            **({"file": frame.file} if frame.file else {}),
-            **({"zone": alarm.zone} if alarm.zone else {}),
-            adapter=result.choice.adapter,
-            crop=None if crop is None else crop.name,
-        )
-        if event is not None:
-            self.stats[frame.source].alarmed(alarm.name)
-
     def _end(self) -> None:
         """Let everything finish what it has begun, each within its time."""
         ended = not any(reader.alive for reader in self._readers)
@@ -327,22 +286,3 @@ def _folder(option: str, path: str | None, pattern: str, config: CameraConfig, u
     folder = BoundedFolder(option, Path(path), pattern, config.keep_gb * GB)
     undo.callback(folder.undo)
     return folder
-
-
-def _for_page(found: Detections, tracks: Any, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Boxes as the page draws them: corners as shares of width and height."""
-    shares: Mapping[int, Any] = dict(enumerate((found.boxes / np.array([*size, *size], np.float32)).tolist()))
-    rows = []
-    for i, corners in shares.items():
-        defect = found.source(i) == "defects"
-        rows.append(
-            {
-                "box": [round(value, 4) for value in corners],
-                "name": found.name(i),
-                "score": round(float(found.scores[i]), 3),
-                "defect": defect,
-                "index": int(found.classes[i]) - (found.general if defect else 0),
-                "track": int(tracks[i]),
-            }
-        )
-    return rows

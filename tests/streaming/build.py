@@ -26,8 +26,8 @@ from vision_lora.detectors.yolo import YoloDetector
 from vision_lora.errors import WrongBaseError
 from vision_lora.options.camera import CameraConfig
 from vision_lora.pictures.detections import Detections
+from vision_lora.streaming.detecting import DetectedFrame
 from vision_lora.streaming.judging import Judging
-from vision_lora.streaming.pipeline import DetectedFrame
 from vision_lora.streaming.service import Service
 from vision_lora.streaming.settings import read_sources
 from vision_lora.system.signals import Stop

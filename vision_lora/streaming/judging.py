@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.alarms.rules import Alarm
 from vision_lora.streaming.alarms.watch import Watch
-from vision_lora.streaming.pipeline import DetectedFrame
+from vision_lora.streaming.detecting import DetectedFrame
 from vision_lora.streaming.records.crops import Crops
 from vision_lora.streaming.records.journal import Journal
 from vision_lora.streaming.records.segments import Recorder, file_stamp

@@ -23,9 +23,9 @@ from vision_lora.streaming.choices.attached import SPARE, Attached
 from vision_lora.streaming.choices.choice import Choice
 from vision_lora.streaming.choices.registry import AdapterRegistry
 from vision_lora.streaming.choices.state import StateFile
+from vision_lora.streaming.detecting import Detecting
 from vision_lora.streaming.incoming import shown
 from vision_lora.streaming.judging import Judging
-from vision_lora.streaming.pipeline import Detecting
 from vision_lora.streaming.records.crops import Crops
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.records.events import EventLog

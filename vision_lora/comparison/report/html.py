@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from matplotlib.figure import Figure
 
-from vision_lora.comparison.report import tables
-from vision_lora.comparison.report.advice import advice
-from vision_lora.comparison.report.notes import notes
 from vision_lora.comparison.report.result import Result
+from vision_lora.comparison.report.sections import Advice, Command, Figures, Heading, Lines, Note, parts
 from vision_lora.pictures.plots import svg
 from vision_lora.text import page as text
 
@@ -21,24 +19,19 @@ def page(result: Result, figures: Mapping[str, Figure], captions: Mapping[str, s
 
 
 def _body(result: Result, figures: Mapping[str, Figure], captions: Mapping[str, str]) -> Iterator[str]:
-    yield f'<p class="advice">{html.escape(advice(result))}</p>'
-    yield f"<p><code>{html.escape(result.command)}</code></p>"
-    if figures:
-        yield '<div class="plots">'
-        for name, figure in figures.items():
-            yield text.plot(svg(figure, name), captions[name])
-        yield "</div>"
-    for shots in result.shots:
-        yield f"<h2>{html.escape(tables.training_set(shots, result.of(shots)))}</h2>"
-        yield text.table(*tables.accuracy(result, shots))
-        yield text.table(*tables.cost(result, shots))
-        yield '<p class="note">mAP50-95 by class, mean over seeds:</p>'
-        yield text.table(*tables.classes(result, shots))
-    if any(len(row.trials) > 1 for row in result.rows):
-        yield f"<h2>Learning rates</h2>{text.table(*tables.search(result))}"
-    yield f"<h2>Every run</h2>{text.table(*tables.seeds(result))}"
-    yield f"<h2>How it was measured</h2>{text.bullets(notes(result))}"
-    if result.missing:
-        yield f"<h2>Runs that failed</h2>{text.bullets(result.missing)}"
-    if result.problems:
-        yield f"<h2>Skipped</h2>{text.bullets(result.problems)}"
+    for part in parts(result):
+        if isinstance(part, Heading):
+            yield f"<h2>{html.escape(part.text)}</h2>"
+        elif isinstance(part, Advice):
+            yield f'<p class="advice">{html.escape(part.text)}</p>'
+        elif isinstance(part, Command):
+            yield f"<p><code>{html.escape(part.text)}</code></p>"
+        elif isinstance(part, Note):
+            yield f'<p class="note">{html.escape(part.text)}</p>'
+        elif isinstance(part, Lines):
+            yield text.bullets(part.lines)
+        elif isinstance(part, Figures):
+            plots = [text.plot(svg(figure, name), captions[name]) for name, figure in figures.items()]
+            yield from ['<div class="plots">', *plots, "</div>"] if plots else []
+        else:
+            yield text.table(*part)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vision_lora.comparison.report import tables
 from vision_lora.comparison.report.advice import advice
 from vision_lora.comparison.report.html import page
-from vision_lora.comparison.report.notes import notes
 from vision_lora.comparison.report.plots import draw
 from vision_lora.comparison.report.result import Result
+from vision_lora.comparison.report.sections import Advice, Command, Figures, Heading, Lines, Note, parts
 from vision_lora.system.outputs import write_json, write_text, write_whole
 from vision_lora.text.markup import Strong, code_in_markdown, in_markdown
 
@@ -42,31 +42,29 @@ def write_report(result: Result, folder: Path) -> dict[str, Path]:
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=130)
         write_whole(folder / f"{name}.png", buffer.getvalue())
-    write_text(files["md"], "\n\n".join(_markdown(result, list(figures))) + "\n")
+    write_text(files["md"], "\n\n".join(_markdown(result, figures)) + "\n")
     write_text(files["html"], page(result, figures, CAPTIONS))
     _write_csv(result, files["csv"])
     return files
 
 
-def _markdown(result: Result, figures: list[str]) -> Iterator[str]:
+def _markdown(result: Result, figures: Iterable[str]) -> Iterator[str]:
     yield in_markdown(f"# Methods compared: {result.title}")
-    yield in_markdown(Strong(advice(result)))
-    yield code_in_markdown(result.command)
-    for shots in result.shots:
-        rows = result.of(shots)
-        yield in_markdown(f"## {tables.training_set(shots, rows)}")
-        yield tables.markdown(tables.accuracy(result, shots))
-        yield tables.markdown(tables.cost(result, shots))
-        yield f"mAP50-95 by class, mean over seeds:\n\n{tables.markdown(tables.classes(result, shots))}"
-    for name in figures:
-        yield f"![{CAPTIONS[name]}]({name}.png)"
-    if any(len(row.trials) > 1 for row in result.rows):
-        yield f"## Learning rates\n\n{tables.markdown(tables.search(result))}"
-    yield f"## Every run\n\n{tables.markdown(tables.seeds(result))}"
-    lists = {"How it was measured": notes(result), "Runs that failed": result.missing, "Skipped": result.problems}
-    for title, lines in lists.items():
-        if lines:
-            yield f"## {title}\n\n" + "\n".join(f"- {in_markdown(line)}" for line in lines)
+    for part in parts(result):
+        if isinstance(part, Heading):
+            yield in_markdown(f"## {part.text}")
+        elif isinstance(part, Advice):
+            yield in_markdown(Strong(part.text))
+        elif isinstance(part, Command):
+            yield code_in_markdown(part.text)
+        elif isinstance(part, Note):
+            yield in_markdown(part.text)
+        elif isinstance(part, Lines):
+            yield "\n".join(f"- {in_markdown(line)}" for line in part.lines)
+        elif isinstance(part, Figures):
+            yield from (f"![{CAPTIONS[name]}]({name}.png)" for name in figures)
+        else:
+            yield tables.markdown(part)
 
 
 def _write_csv(result: Result, path: Path) -> None:

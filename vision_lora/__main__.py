@@ -15,6 +15,7 @@ VERBS = (
     "retention",
     "predict",
     "camera",
+    "propose",
     "compare",
     "benchmark",
     "check",
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         meant = f"did you mean {near[0]!r}? " if near else ""
         print(f"vision-lora: no verb {verb!r}; {meant}there are: {', '.join(available())}", file=sys.stderr)
         return 2
-    code: int = importlib.import_module(f"vision_lora.{verb}").main(options)
+    code: int = importlib.import_module(module_of(verb)).main(options)
     return code
 
 
@@ -71,9 +72,15 @@ def _complete(words: Sequence[str]) -> int:
 
 
 def available() -> dict[str, Path]:
-    """Verbs that this installation has, with their files."""
+    """Verbs that this installation has, with their files: each is a module, or a room with a `__main__.py`."""
     folder = Path(__file__).parent
-    return {verb: file for verb in VERBS if (file := folder / f"{verb}.py").is_file()}
+    places = ((verb, file) for verb in VERBS for file in (folder / f"{verb}.py", folder / verb / "__main__.py"))
+    return {verb: file for verb, file in places if file.is_file()}
+
+
+def module_of(verb: str) -> str:
+    """The module with a verb's `main`."""
+    return f"vision_lora.{verb}" if available()[verb].stem == verb else f"vision_lora.{verb}.__main__"
 
 
 def usage() -> str:

@@ -56,7 +56,9 @@ def test_coco_keeps_areas_and_regions_to_ignore(sample: Sample, tmp_path: Path) 
     full = Sample(sample.path, 64, 48, BOXES, sample.classes, region, np.array([2]), areas=areas)
     write_coco(tmp_path / "a.json", [full], NAMES, str(tmp_path.resolve()))
     rows = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert rows["images"] == [{"id": 0, "file_name": "pictures/train/a.png", "width": 64, "height": 48}]
+    assert rows["images"] == [{"id": 1, "file_name": "pictures/train/a.png", "width": 64, "height": 48}]
+    ids = [row[key] for entries in rows.values() for row in entries for key in row if key in ("id", "category_id")]
+    assert min(ids) == 1  # 0 means none to pycocotools (annotations) and to Datumaro, CVAT's importer (categories)
     assert [row.get("area") for row in rows["annotations"]] == [800.5, 3072, 1.5, None]
     assert [row["iscrowd"] for row in rows["annotations"]] == [0, 0, 0, 1]
     assert rows["annotations"][3]["bbox"] == [5, 5, 15, 10]

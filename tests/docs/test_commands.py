@@ -19,7 +19,7 @@ import pytest
 
 from tests.docs import plant
 from tests.docs.pages import PAGES, PROGRAMS, ROOT, blocks, commands, spans, split
-from vision_lora.__main__ import VERBS
+from vision_lora.__main__ import VERBS, module_of
 from vision_lora.__main__ import main as vision_lora
 from vision_lora.options.command_line import parse
 
@@ -121,9 +121,7 @@ def elsewhere(words: Sequence[str]) -> Elsewhere | None:
 
 def configs() -> dict[str, Any]:
     """The options of each verb, which its module reads."""
-    return {
-        verb: getattr(importlib.import_module(f"vision_lora.{verb}"), f"{verb.capitalize()}Config") for verb in VERBS
-    }
+    return {verb: getattr(importlib.import_module(module_of(verb)), f"{verb.capitalize()}Config") for verb in VERBS}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +151,7 @@ def test_a_command_does_what_it_should(
         return
     verb, options = found
     parse(configs()[verb], verb, options)
-    code = importlib.import_module(f"vision_lora.{verb}").main([*options, *plant.SMALLER[verb].split()])
+    code = importlib.import_module(module_of(verb)).main([*options, *plant.SMALLER[verb].split()])
     assert code in ((0, 1) if verb == "check" else (0,))  # 1: it found what would spoil training
 
 
@@ -193,7 +191,8 @@ def test_make_s_targets_and_modules_are_there() -> None:
         if words[0] == "make":
             assert re.search(rf"^{re.escape(words[1])}:", makefile, re.MULTILINE), words
         if words[:2] == ("python", "-m") and "VERB" not in words[2]:
-            assert (ROOT / (words[2].replace(".", "/") + ".py")).is_file(), words
+            place = ROOT / words[2].replace(".", "/")
+            assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), words
 
 
 @pytest.mark.parametrize("rule", ELSEWHERE, ids=lambda rule: rule.pattern)

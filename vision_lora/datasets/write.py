@@ -59,10 +59,12 @@ def yolo_yaml(splits: Mapping[str, str | Mapping[str, str]], names: Sequence[str
 def write_coco(path: Path, samples: Sequence[Sample], names: Sequence[str], root: str) -> None:
     """Write COCO's JSON, which keeps boxes to the bit, areas, and regions to ignore (as crowds).
 
+    All ids start from 1: pycocotools takes an annotation 0 for none, CVAT's importer (Datumaro) a category 0.
+
     Args:
         path: the file.
         samples: their order numbers the pictures.
-        names: of the classes, by category id.
+        names: of the classes, by category id, less 1.
         root: folder that holds all pictures, links followed; their names are relative to it.
 
     Raises:
@@ -70,20 +72,20 @@ def write_coco(path: Path, samples: Sequence[Sample], names: Sequence[str], root
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, sample in enumerate(samples):
+    for number, sample in enumerate(samples, 1):
         name = Path(os.path.relpath(os.path.realpath(sample.path), root)).as_posix()
         images.append({"id": number, "file_name": name, "width": sample.width, "height": sample.height})
         boxes = np.concatenate([sample.boxes, sample.ignored]).astype(np.float64).tolist()
         classes = np.concatenate([sample.classes, sample.ignored_classes]).tolist()
         areas = [] if sample.areas is None else sample.areas.tolist()
         for place, ((x1, y1, x2, y2), c) in enumerate(zip(boxes, classes, strict=True)):
-            annotation = {"id": len(annotations), "image_id": number, "category_id": c}
+            annotation = {"id": len(annotations) + 1, "image_id": number, "category_id": c + 1}
             # In double precision x + (x2 - x1) is x2 again.
             annotation |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": int(place >= len(sample.boxes))}
             if place < len(areas):
                 annotation["area"] = areas[place]
             annotations.append(annotation)
-    categories = [{"id": c, "name": name} for c, name in enumerate(names)]
+    categories = [{"id": c, "name": name} for c, name in enumerate(names, 1)]
     write_json(path, {"images": images, "annotations": annotations, "categories": categories})
 
 

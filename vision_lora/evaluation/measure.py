@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vision_lora.datasets.batches.batch import Batch
 from vision_lora.datasets.batches.loader import Batches, eval_loader
 from vision_lora.datasets.sample import Sample
 from vision_lora.datasets.tiles import cut_tiles, join_detections
@@ -28,7 +29,7 @@ MORE, BUSY = 4, 64
 
 
 def detect_all(
-    detector: Detector, batches: Batches, samples: Sequence[Sample], *, mode: Mode, readout: Readout = MEASURE
+    detector: Detector, batches: Iterable[Batch], samples: Sequence[Sample], *, mode: Mode, readout: Readout = MEASURE
 ) -> list[Detections]:
     """Detections in every sample, in pixels of the original pictures.
 

@@ -13,7 +13,7 @@ import shtab
 
 from vision_lora.options.camera import CameraConfig
 from vision_lora.options.compare import BenchmarkConfig, CompareConfig
-from vision_lora.options.detect import EvaluateConfig, PredictConfig, RetentionConfig
+from vision_lora.options.detect import EvaluateConfig, PredictConfig, ProposeConfig, RetentionConfig
 from vision_lora.options.help import PROGRAM, choices, line, options
 from vision_lora.options.option import Options, flag
 from vision_lora.options.tools import CheckConfig, DemoConfig, ExportConfig, InspectConfig, ModelsConfig
@@ -27,6 +27,7 @@ OPTIONS: Mapping[str, type[Options]] = {
     "retention": RetentionConfig,
     "predict": PredictConfig,
     "camera": CameraConfig,
+    "propose": ProposeConfig,
     "compare": CompareConfig,
     "benchmark": BenchmarkConfig,
     "check": CheckConfig,

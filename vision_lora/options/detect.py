@@ -1,4 +1,4 @@
-"""Options of the verbs that detect in what is there already: `predict`, `evaluate`, `retention`."""
+"""Options of the verbs that detect in what is there already: `predict`, `evaluate`, `retention`, `propose`."""
 
 from __future__ import annotations
 
@@ -134,3 +134,23 @@ class PredictConfig(_Detecting):
     def sources(self) -> list[str]:
         """All that is to be detected in, in the order given."""
         return [self.source] if isinstance(self.source, str) else self.source or []
+
+
+@dataclass(frozen=True)
+class ProposeConfig(Using):
+    """Choose the pictures to label next, and write them with pre-labels for labelling tools."""
+
+    source: str = option(
+        "", "folder of unlabelled pictures, such as that of camera --collect", required="a folder of pictures"
+    )
+    data: str = option("", f"what is labelled: {common.DATA}", required=common.A_DATASET)
+    count: int = option(50, "pictures to choose", at_least=1)
+    batch: int = option(8, "pictures at once", "speed", at_least=1)
+    device: str = option("auto", common.DEVICE, "speed")
+    out: str = option(
+        "", "new folder for the pictures with pre-labels: YOLO, COCO, Label Studio", "output", required="a new folder"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        demand(self.adapter is not None, "adapter", "(nothing)", "the adapter that is to learn more")

@@ -1,0 +1,1 @@
+"""The verb `propose`: which unlabelled pictures to label next."""

@@ -37,9 +37,11 @@ def run(config: CameraConfig, console: Console) -> int:
     from vision_lora.system.outputs import check_file
 
     sources = read_sources(config)
-    outputs = (config.serve, config.events, config.crops, config.segments)
+    outputs = (config.serve, config.events, config.crops, config.segments, config.collect)
     if any(source.address.live for source in sources) and all(output is None for output in outputs):
-        raise ConfigError("nobody would hear of an alarm: expected --serve, --events, --crops or --segments beside it")
+        raise ConfigError(
+            "nobody would hear of an alarm: expected --serve, --events, --crops, --segments or --collect beside it"
+        )
     check_file("events", config.events)
     with ExitStack() as ending:
         page = None if config.serve is None else Page(config.host, config.serve, config.token or _token())

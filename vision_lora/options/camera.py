@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vision_lora.options import common
 from vision_lora.options.detect import Using
-from vision_lora.options.option import Options, option
+from vision_lora.options.option import Options, demand, option
 from vision_lora.pictures.detections import Mode
 
 
@@ -56,9 +57,24 @@ class CameraConfig(Using):
     )
     crops: str | None = option(None, "folder for a close-up of each defect", "output")
     segments: str | None = option(None, "folder for annotated video, MP4 files of a minute", "output")
-    keep_gb: float = option(
-        10.0, "disk that close-ups, and segments, may take, GB each; the oldest go", "output", more_than=0
+    collect: str | None = option(
+        None,
+        "folder for pictures to label next, for propose: where the detector was unsure, where a defect was not seen in "
+        "between, and a random one a minute; at most one a second of each source",
+        "output",
     )
+    keep_gb: float = option(
+        10.0,
+        "disk that close-ups, segments, and collected pictures may take, GB each; the oldest go",
+        "output",
+        more_than=0,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Either would delete the other's pictures as its own oldest ones.
+        shared = None not in (self.crops, self.collect) and Path(self.crops or "") == Path(self.collect or "")
+        demand(not shared, "collect", self.collect, "another folder than that of --crops")
 
     @property
     def sources(self) -> list[str | dict[str, Any]]:

@@ -16,6 +16,7 @@ from vision_lora.pictures.detections import Detections
 from vision_lora.streaming.alarms.rules import Alarm
 from vision_lora.streaming.alarms.watch import Watch
 from vision_lora.streaming.detecting import DetectedFrame
+from vision_lora.streaming.records.collector import Collector
 from vision_lora.streaming.records.crops import Crops
 from vision_lora.streaming.records.journal import Journal
 from vision_lora.streaming.records.segments import Recorder, file_stamp
@@ -35,6 +36,7 @@ class Judging(Worker):
         crops: where their close-ups are kept.
         view: what the page shows.
         recorder: what records; None where nothing is recorded.
+        collector: what keeps pictures to label; None where none are kept.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class Judging(Worker):
         crops: Crops,
         view: View,
         recorder: Recorder | None,
+        collector: Collector | None,
     ) -> None:
         super().__init__("judging")
         self._frames, self._watches, self._stats = frames, watches, stats
-        self._journal, self._crops, self._view, self._recorder = journal, crops, view, recorder
+        self._journal, self._crops, self._view = journal, crops, view
+        self._recorder, self._collector = recorder, collector
 
     def work(self) -> None:
         while (batch := self._frames.get()) is not None:
@@ -62,13 +66,17 @@ class Judging(Worker):
         for alarm in alarms:
             self._tell(detected, alarm)
         self._stats[frame.source].detected(time.monotonic() - frame.captured)
-        limits = [choice.threshold(found.name(i), general=found.source(i) == "general") for i in range(len(found))]
-        counts = found.scores >= np.array(limits)
+        limits = np.array(
+            [choice.threshold(found.name(i), general=found.source(i) == "general") for i in range(len(found))]
+        )
+        counts = found.scores >= limits
         shown = replace(found, boxes=found.boxes[counts], scores=found.scores[counts], classes=found.classes[counts])
         boxes = _for_page(shown, tracks[counts], frame.size)
         self._view.show(frame.source, PageFrame(frame.number, detected.picture, boxes))
         if self._recorder is not None:
             self._recorder.record(frame, detected.picture, shown)
+        if self._collector is not None:
+            self._collector.look(detected, tracks, limits)
 
     def _tell(self, detected: DetectedFrame, alarm: Alarm) -> None:
         frame, found, row = detected.frame, detected.found, alarm.row

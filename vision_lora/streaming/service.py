@@ -26,6 +26,9 @@ from vision_lora.streaming.choices.state import StateFile
 from vision_lora.streaming.detecting import Detecting
 from vision_lora.streaming.incoming import shown
 from vision_lora.streaming.judging import Judging
+from vision_lora.streaming.records.aside import Aside
+from vision_lora.streaming.records.collector import NAME as COLLECTED_NAME
+from vision_lora.streaming.records.collector import Collector
 from vision_lora.streaming.records.crops import Crops
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.records.events import EventLog
@@ -75,7 +78,7 @@ class Service:
             None if config.adapters is None else Path(config.adapters),
             [source.adapter for source in sources if source.adapter is not None],
         )
-        own = [Path(folder) for folder in (config.crops, config.segments) if folder is not None]
+        own = [Path(folder) for folder in (config.crops, config.segments, config.collect) if folder is not None]
         files = {
             source.name: open_files(source.address.target, results=own) for source in sources if not source.address.live
         }
@@ -94,17 +97,20 @@ class Service:
                 undo.callback(events.undo)
             crops = _folder("crops", config.crops, CROP_NAME, config, undo)
             segments = _folder("segments", config.segments, SEGMENT_NAME, config, undo)
+            collected = _folder("collect", config.collect, COLLECTED_NAME, config, undo)
             undo.pop_all()
         self.journal = Journal(events)
         self.crops = Crops(crops)
-        self.recorder = None if segments is None else Recorder(segments, self._dropped)
+        recorder = None if segments is None else Recorder(segments, self._dropped)
+        collector = None if collected is None else Collector(collected, self.sources, self._dropped)
+        self._aside: list[Aside[Any]] = [writer for writer in (recorder, collector) if writer is not None]
         self._changing = threading.Lock()
         inbox = Inbox({source.name: source.address.live for source in sources}, self._dropped)
         self._inbox = inbox
         self.detecting = Detecting(self.attached, choices, inbox, imgsz=config.imgsz, iou=config.iou)
         watches = {source.name: Watch(source.zones, config.min_frames) for source in sources}
         self.judging = Judging(
-            self.detecting.results, watches, self.stats, self.journal, self.crops, self.view, self.recorder
+            self.detecting.results, watches, self.stats, self.journal, self.crops, self.view, recorder, collector
         )
         patience = Patience(config.timeout, config.max_backoff, config.freeze)
         self._readers: list[Reader] = [
@@ -127,7 +133,7 @@ class Service:
         Raises:
             VisionLoraError: a file that is the only one of its source cannot be read.
         """
-        workers: list[Worker] = [self.detecting, self.judging, *([self.recorder] if self.recorder else [])]
+        workers: list[Worker] = [self.detecting, self.judging, *self._aside]
         for worker in workers:
             worker.start()
         try:
@@ -273,9 +279,10 @@ class Service:
         self.detecting.finish()
         self.detecting.join(GOODBYE)
         self.judging.join(GOODBYE)
-        if self.recorder is not None:
-            self.recorder.stop()
-            self.recorder.join(GOODBYE)
+        for writer in self._aside:
+            writer.stop()
+        for writer in self._aside:
+            writer.join(GOODBYE)
         self.journal.tell("stopped", alarms=sum(sum(read.alarms.values()) for read in self.readings().values()))
         self.journal.close()
 

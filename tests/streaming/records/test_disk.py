@@ -21,9 +21,10 @@ import pytest
 from tests.streaming.build import draw_squares, wait_until
 from vision_lora.errors import ConfigError
 from vision_lora.pictures.detections import Detections
+from vision_lora.streaming.records.aside import WAITING
 from vision_lora.streaming.records.crops import SHOWN, Crops
 from vision_lora.streaming.records.disk import BoundedFolder
-from vision_lora.streaming.records.segments import NAME, WAITING, Recorder
+from vision_lora.streaming.records.segments import NAME, Recorder
 from vision_lora.streaming.sources.inbox import Frame
 
 NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("scratch",), 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,13 +18,12 @@ from numpy.typing import NDArray
 
 from vision_lora.pictures.detections import Detections
 from vision_lora.pictures.drawing import draw_detections
+from vision_lora.streaming.records.aside import Aside
 from vision_lora.streaming.records.disk import BoundedFolder
 from vision_lora.streaming.sources.inbox import Frame
 from vision_lora.streaming.trouble import Trouble
-from vision_lora.streaming.worker import Worker
 
 SECONDS = 60.0  # of a segment
-WAITING = 8  # pictures that wait to be recorded; the next ones are dropped, and counted
 RETRY = 5.0  # seconds until a source that could not be recorded is tried again
 TICK = 1000  # time stamps a second
 NAME = r"\d{8}T\d{9}Z-[\w.-]+\.mp4"
@@ -38,8 +35,8 @@ CODEC_OPTIONS = (
 )
 
 
-class Recorder(Worker):
-    """Draws, encodes and writes in a thread of its own: a slow disk costs recorded pictures, never detections.
+class Recorder(Aside[tuple[NDArray[np.uint8], Detections]]):
+    """Draws, encodes and writes in a thread of its own.
 
     Args:
         folder: where segments go, as `TIME-SOURCE.mp4`.
@@ -47,42 +44,31 @@ class Recorder(Worker):
     """
 
     def __init__(self, folder: BoundedFolder, dropped: Callable[[str, str], None]) -> None:
-        super().__init__("recorder")
+        super().__init__("recorder", "recording", dropped)
         self._folder = folder
-        self._dropped = dropped
-        self._queue: queue.Queue[tuple[Frame, NDArray[np.uint8], Detections]] = queue.Queue(WAITING)
-        self._stopping = threading.Event()
         self._open: dict[str, _Segment] = {}
         self._again: dict[str, float] = {}  # when a source that failed is tried again
         self._refusals: dict[str, Trouble] = {}
 
     def record(self, frame: Frame, picture: NDArray[np.uint8], found: Detections) -> None:
-        """Record a picture; one of a live feed only if there is room for it to wait."""
-        if frame.file:
-            self._queue.put((frame, picture, found))
-            return
-        try:
-            self._queue.put_nowait((frame, picture, found))
-        except queue.Full:
-            self._dropped(frame.source, "recording")
+        """Record a picture, see `hand_over`.
 
-    def stop(self) -> None:
-        """Record what waits, finish all segments, end."""
-        self._stopping.set()
+        Args:
+            frame: the picture as it came.
+            picture: (H, W, 3) uint8 RGB.
+            found: what is drawn on it.
+        """
+        self.hand_over(frame, (picture, found))
 
-    def work(self) -> None:
-        while True:
-            try:
-                frame, picture, found = self._queue.get(timeout=0.1)
-            except queue.Empty:
-                if self._stopping.is_set():
-                    break
-                continue
-            if time.monotonic() < self._again.get(frame.source, 0.0):
-                self._dropped(frame.source, "recording")
-            elif not self._tried(frame.source, partial(self._write, frame, draw_detections(picture, found))):
-                self._dropped(frame.source, "recording")
-                self._again[frame.source] = time.monotonic() + RETRY
+    def write(self, frame: Frame, item: tuple[NDArray[np.uint8], Detections]) -> bool:
+        if time.monotonic() < self._again.get(frame.source, 0.0):
+            return False
+        if self._tried(frame.source, partial(self._write, frame, draw_detections(*item))):
+            return True
+        self._again[frame.source] = time.monotonic() + RETRY
+        return False
+
+    def close(self) -> None:
         for source in list(self._open):
             self._tried(source, partial(self._finish, source))
 

@@ -139,7 +139,9 @@ def test_too_many_are_all_taken_and_said(made: Path, tmp_path: Path, capsys: pyt
     assert len(list((tmp_path / "few" / "images" / "train").iterdir())) == COUNT
     assert main(words(made, tmp_path / "all", "--count", 7)) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "--count 7: there are only 6, so all are taken; 3 others show what is labelled or chosen already" in told
+    assert (
+        "--count 7: there are only 6, so all are taken; 3 others are near-copies of what is labelled or chosen" in told
+    )
 
 
 def test_features_are_the_base_s_whatever_is_attached(made: Path) -> None:

@@ -38,7 +38,7 @@ def run(config: ProposeConfig, console: Console) -> None:
     names = () if detector.adapter is None else detector.adapter.card.names
     write_proposal(out, ranked.proposals, names, model=Path(config.adapter or "").stem)
     if len(ranked.proposals) < config.count:
-        rest = f"; {ranked.copies} others show what is labelled or chosen already" if ranked.copies else ""
+        rest = f"; {ranked.copies} others are near-copies of what is labelled or chosen" if ranked.copies else ""
         console.print(f"--count {config.count}: there are only {len(ranked.proposals)}, so all are taken{rest}")
     boxes = sum(len(one.sample.boxes) for one in ranked.proposals)
     console.print(f"{len(ranked.proposals)} of {len(pool)} pictures, with {boxes} boxes to correct: {out}")

@@ -26,7 +26,7 @@ class Choice(NamedTuple):
 
     Attributes:
         chosen: in their order, the most telling one first.
-        copies: how many were passed over because they show what is labelled or chosen already.
+        copies: how many were passed over as near-copies of what is labelled or chosen already.
     """
 
     chosen: list[Chosen]
@@ -45,7 +45,7 @@ def choose(features: Tensor, labelled: Tensor, weights: Tensor, count: int, same
         labelled: of those that are labelled, (m, d), m > 0.
         weights: uncertainty of the pictures, (n,); where none is above 0, the distance alone counts.
         count: how many to choose; fewer where there are no more.
-        same: whether a picture (index from 0 to n - 1) shows the same as its nearest center: a labelled picture (0 to
+        same: whether a picture (index from 0 to n - 1) is a near-copy of its nearest center: a labelled picture (0 to
             m - 1), or picture i of those to choose from (m + i). Such a one is passed over.
     """
     every = torch.cat((labelled, features))

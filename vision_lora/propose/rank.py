@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +12,6 @@ from torch import Tensor
 
 from vision_lora.datasets.batches.batch import Batch
 from vision_lora.datasets.batches.loader import eval_loader
-from vision_lora.datasets.checking.overlap import Squares, find_overlaps, square
 from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import MEASURE
@@ -22,8 +19,8 @@ from vision_lora.evaluation.measure import detect_all
 from vision_lora.evaluation.scoring.uncertainty import picture_uncertainty
 from vision_lora.pictures.boxes import areas
 from vision_lora.pictures.detections import CONFIDENCE, Detections
-from vision_lora.pictures.images import read_image
 from vision_lora.propose.choose import choose
+from vision_lora.propose.copies import near_copy
 from vision_lora.propose.features import neck_features
 
 # For each picture its best class a box alone counts, as in use; scores far below any threshold say how unsure it is.
@@ -51,7 +48,7 @@ class Ranked(NamedTuple):
 
     Attributes:
         proposals: in their order.
-        copies: how many pictures were passed over because they show what is labelled or chosen already.
+        copies: how many pictures were passed over as near-copies of what is labelled or chosen already.
     """
 
     proposals: list[Proposal]
@@ -93,8 +90,7 @@ def rank(
     pictures = [*labelled, *pool]
 
     def same(index: int, center: int) -> bool:
-        pair = [_square(pool[index].path), _square(pictures[center].path)]
-        return bool(find_overlaps(np.stack(pair)))
+        return near_copy(pool[index].path, pictures[center].path, imgsz)
 
     chosen, copies = choose(torch.cat(seen), known, torch.tensor(doubts), count, same)
     return Ranked([_proposal(pool[at], found[at], thresholds, doubts[at], distance) for at, distance in chosen], copies)
@@ -108,8 +104,3 @@ def _proposal(
     boxes, classes = counts.boxes[wide], counts.classes[wide] - counts.general
     sample = replace(sample, boxes=boxes, classes=classes, areas=areas(boxes).astype(np.float64))
     return Proposal(sample, [round(float(score), 4) for score in counts.scores[wide]], doubt, distance)
-
-
-@lru_cache(maxsize=1024)
-def _square(path: Path) -> Squares:
-    return square(read_image(path))

@@ -26,6 +26,7 @@ SMALLER: Mapping[str, str] = {
     "evaluate": "--imgsz 64 --device cpu --threads 1",
     "retention": "--imgsz 64 --device cpu",
     "predict": "--imgsz 64 --device cpu --threads 1",
+    "propose": "--imgsz 64 --device cpu",
     "compare": "--methods lora:placement=head --seeds 0 --lrs 0.001 --epochs 1 --imgsz 64 --draws 0 --workers 0 "
     "--device cpu",
     "check": "--imgsz 64",
@@ -40,6 +41,7 @@ def build(root: Path) -> Path:
     for index in range(2):
         _write(root / "pictures" / f"{index}.png", drawn(index))
         _write(root / "photographs" / f"{index}.png", drawn(index))
+        _write(root / "collected" / f"{index}.png", drawn(index))
     for line in ("line1", "line2"):
         _write(root / line / "1.png", drawn(0))
     (root / "recipe.yaml").write_text("data: defects.yaml\nepochs: 40\n")

@@ -65,6 +65,11 @@ ELSEWHERE = (
     ),
     Elsewhere(r".*camera .*rtsp:.*", "a camera", "test_camera.py::test_a_video_ends_by_itself_with_a_summary"),
     Elsewhere(r".*camera --config .*", "two cameras", "test_camera.py::test_a_video_ends_by_itself_with_a_summary"),
+    Elsewhere(
+        r"curl .*/api/sources/.*",
+        "needs a camera at work",
+        "streaming/web/test_web.py::test_a_change_is_made_and_a_wrong_one_is_explained",
+    ),
     Elsewhere(r".*benchmark .*--device cuda.*", "needs a GPU", None),
     Elsewhere(
         r".*benchmark --model yolo11n.pt.*", "minutes", "test_benchmark.py::test_every_row_has_what_scripts_read"

@@ -22,8 +22,8 @@ from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.load import load_detector
 from vision_lora.detectors.new_adapter import new_adapter
 from vision_lora.detectors.yolo import YoloDetector
+from vision_lora.evaluation.proposal.features import neck_features
 from vision_lora.propose.__main__ import main
-from vision_lora.propose.features import neck_features
 
 COUNT = 3
 THRESHOLDS = {"dent": 0.014, "stain": 0.01}  # no detection of this untrained adapter reaches the usual 0.25

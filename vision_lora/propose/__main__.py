@@ -23,8 +23,8 @@ def run(config: ProposeConfig, console: Console) -> None:
     # late: torch takes seconds, --help should not
     from vision_lora.datasets import open_dataset
     from vision_lora.detectors.load import load_detector
-    from vision_lora.propose.rank import rank
-    from vision_lora.propose.write import write_proposal
+    from vision_lora.evaluation.proposal.rank import rank
+    from vision_lora.evaluation.proposal.write import write_proposal
     from vision_lora.system.outputs import check_new_folder
 
     out = check_new_folder("out", config.out)

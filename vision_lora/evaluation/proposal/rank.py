@@ -16,12 +16,12 @@ from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.base import Detector
 from vision_lora.detectors.readout import MEASURE
 from vision_lora.evaluation.measure import detect_all
+from vision_lora.evaluation.proposal.choose import choose
+from vision_lora.evaluation.proposal.copies import near_copy
+from vision_lora.evaluation.proposal.features import neck_features
 from vision_lora.evaluation.scoring.uncertainty import picture_uncertainty
 from vision_lora.pictures.boxes import areas
 from vision_lora.pictures.detections import CONFIDENCE, Detections
-from vision_lora.propose.choose import choose
-from vision_lora.propose.copies import near_copy
-from vision_lora.propose.features import neck_features
 
 # For each picture its best class a box alone counts, as in use; scores far below any threshold say how unsure it is.
 READOUT = MEASURE._replace(multi_label=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vision_lora.propose.choose import choose
+from vision_lora.evaluation.proposal.choose import choose
 
 LABELLED = torch.tensor([[0.0, 0.0]])
 POINTS = torch.tensor([[0.1, 0.0], [4.0, 0.0], [4.1, 0.0], [0.0, 3.0], [0.0, -2.0]])

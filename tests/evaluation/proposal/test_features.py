@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.detectors.build import make, pictures
-from vision_lora.propose.features import neck_features
+from vision_lora.evaluation.proposal.features import neck_features
 
 # With a neck of convolutions, of tokens, in windows of the picture, and without any.
 KEYS = ("yolo12n.yaml", "rtdetr", "hf:detr", "hf:deformable_detr", "hf:rf_detr", "hf:yolos")

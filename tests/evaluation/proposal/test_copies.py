@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.api.build import drawn
+from vision_lora.evaluation.proposal.copies import near_copy
 from vision_lora.pictures.images import write_picture
-from vision_lora.propose.copies import near_copy
 
 SIDE = 96
 PART = drawn(0)  # 96 x 80

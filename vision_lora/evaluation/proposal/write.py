@@ -20,8 +20,8 @@ from xml.sax.saxutils import quoteattr
 from vision_lora.datasets.sample import Sample
 from vision_lora.datasets.write import write_coco, yolo_labels, yolo_yaml
 from vision_lora.errors import OutputError, reason
+from vision_lora.evaluation.proposal.rank import Proposal
 from vision_lora.pictures.images import read_image, write_picture
-from vision_lora.propose.rank import Proposal
 from vision_lora.system.outputs import plain, write_json, write_text
 
 _KEPT = (".jpg", ".jpeg", ".png")  # every tool opens these; any other picture becomes a PNG

@@ -50,12 +50,12 @@ def build(root: Path) -> Path:
     for name in ("line1.safetensors", "line2.safetensors", "runs/train/adapter.safetensors"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(first, root / name)
-    _dataset(root, "data.yaml", ["scratch", "dent"])
-    _dataset(root, "defects.yaml", ["scratch", "dent"])
-    _dataset(root / "data" / "demo", "defects.yaml", ["scratch", "dent"])
+    dataset(root, "data.yaml", ["scratch", "dent"])
+    dataset(root, "defects.yaml", ["scratch", "dent"])
+    dataset(root / "data" / "demo", "defects.yaml", ["scratch", "dent"])
     general = list(load_base("starter").names)
     for name in ("coco.yaml", "coco128/data.yaml"):
-        _dataset((root / name).parent, Path(name).name, general)
+        dataset((root / name).parent, Path(name).name, general)
     return root
 
 
@@ -70,7 +70,7 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "show", lambda image, title=None: None)
 
 
-def _dataset(root: Path, name: str, names: list[str]) -> None:
+def dataset(root: Path, name: str, names: list[str]) -> None:
     """Squares on grey, with labels in YOLO form."""
     for split, count in {"train": 4, "val": 2, "test": 2}.items():
         for index in range(count):

@@ -97,6 +97,12 @@ ELSEWHERE = (
         "writes a copy of a dataset",
         "benchmarks/test_shifts.py::test_boxes_classes_and_splits_are_those_of_the_source",
     ),
+    Elsewhere(r".*benchmarks\.spoiled .*", "half an hour", "benchmarks/test_spoiled.py::test_it_runs_with_an_adapter"),
+    Elsewhere(
+        r".*benchmarks\.labelling .*",
+        "hours",
+        "benchmarks/test_labelling.py::test_both_rules_begin_alike_and_learn_from_as_many_pictures",
+    ),
     Elsewhere(
         r".*--(data DATA|model MODEL) .*",
         "stands for a table's runs",

@@ -34,7 +34,7 @@ from vision_lora.system.outputs import write_json, write_text
 from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
 from vision_lora.training.choices.batch_size import decide
-from vision_lora.training.choices.race import Race, entry
+from vision_lora.training.choices.race import Race, costliest, entry
 from vision_lora.training.job import Job, open_data, prepare
 from vision_lora.training.loop.fit import History, fit
 from vision_lora.training.loop.graphs import obstacle
@@ -111,9 +111,11 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> RunSummar
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
     races = config.rank == "auto"
-    if races:
-        data = replace(data, config=replace(config, **asdict(entry(state))))
+    if races:  # the batch has to fit whoever wins
+        data = replace(data, config=replace(config, **asdict(costliest())))
     config, batch = decide(data, fabric.device, None if state is None else state.batch)
+    if races:
+        config = replace(config, **asdict(entry(state)))
     data = replace(data, config=config)
     job = prepare(data, fabric, None if state is None else state.layers)
     learner = job.learner
@@ -140,6 +142,7 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> RunSummar
                 lambda entered, place: _learn(entered, fabric, state, place, listener, threads, until=race.laps),
                 listener.noted,
             )
+            write_text(out / PLAN, plan_text(job))  # the winner's
         history = _learn(job, fabric, state, out, listener, threads)
     except torch.cuda.OutOfMemoryError as error:
         raise in_words(error, config, out) or error from error

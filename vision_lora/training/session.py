@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import platform
 import resource
@@ -254,7 +255,7 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: str) 
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
     write_report(one, out / "report", f"Training on {opened.dataset.source}: val", [f"val at {config.imgsz} px"])
-    save_prediction_grid(out / "predictions.png", opened.val, given.found, names)
+    save_prediction_grid(out / "predictions.png", opened.val, given.found, names, limits.thresholds)
     return summary
 
 
@@ -287,10 +288,11 @@ def _stamped(adapter: Adapter, metrics: Mapping[str, Any]) -> Adapter:
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with io.StringIO(newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+        write_text(path, file.getvalue())
 
 
 def _peak_memory_mib(device: torch.device) -> float:

@@ -13,7 +13,7 @@ from vision_lora.datasets.batches.loader import Batches, eval_loader
 from vision_lora.datasets.sample import Sample
 from vision_lora.datasets.tiles import cut_tiles, join_detections
 from vision_lora.detectors.base import Detector
-from vision_lora.detectors.readout import MEASURE, Readout
+from vision_lora.detectors.readout import MEASURE
 from vision_lora.errors import DataError
 from vision_lora.evaluation.coco_map import MapResult, coco_map
 from vision_lora.evaluation.matches import map_of
@@ -27,21 +27,18 @@ log = logging.getLogger(__name__)
 MORE, BUSY = 4, 64
 
 
-def detect_all(
-    detector: Detector, batches: Batches, samples: Sequence[Sample], *, mode: Mode, readout: Readout = MEASURE
-) -> list[Detections]:
-    """Detections in every sample, in pixels of the original pictures.
+def detect_all(detector: Detector, batches: Batches, samples: Sequence[Sample], *, mode: Mode) -> list[Detections]:
+    """Detections in every sample down to the lowest scores, in pixels of the original pictures.
 
     Args:
         detector: the detector, with its active adapter.
         batches: `eval_loader(samples, ...)`.
         samples: the pictures.
         mode: which passes run.
-        readout: thresholds; by default those of an mAP measurement.
     """
     found: list[Detections] = []
     for batch in batches:
-        in_squares = _detected(detector, batch.images, mode, readout)
+        in_squares = _detected(detector, batch.images, mode)
         for detections, index, scale, pad in zip(in_squares, batch.indices, batch.scales, batch.pads, strict=True):
             sample = samples[int(index)]
             found.append(
@@ -60,16 +57,16 @@ def at_once(step: int, device: torch.device) -> int:
     return max(step, min(MORE * step, BUSY)) if device.type == "cuda" else step
 
 
-def _detected(detector: Detector, images: Tensor, mode: Mode, readout: Readout) -> list[Detections]:
+def _detected(detector: Detector, images: Tensor, mode: Mode) -> list[Detections]:
     """Detections in a batch, in halves of it where a GPU has no memory for the whole."""
     try:
-        return detector.detect(images.to(detector.device), mode=mode, readout=readout)
+        return detector.detect(images.to(detector.device), mode=mode, readout=MEASURE)
     except torch.cuda.OutOfMemoryError:
         if len(images) == 1:
             raise
     # Outside of the handler, which holds what the pass had made.
     halves = images.split(-(-len(images) // 2))
-    return [found for half in halves for found in _detected(detector, half, mode, readout)]
+    return [found for half in halves for found in _detected(detector, half, mode)]
 
 
 def measure(

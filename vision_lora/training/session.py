@@ -6,7 +6,6 @@ import csv
 import io
 import logging
 import platform
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -30,7 +29,7 @@ from vision_lora.options.threshold import DEFAULT_RULE
 from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.detections import CONFIDENCE
 from vision_lora.system.cores import Threads
-from vision_lora.system.devices import make_fabric
+from vision_lora.system.devices import make_fabric, peak_memory_mib
 from vision_lora.system.outputs import write_json, write_text
 from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
@@ -235,7 +234,7 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: str) 
         adapter_bytes=best.stat().st_size,
         seconds_per_step=history.seconds_per_step,
         images_per_second=history.rows[-1]["images_per_second"],
-        peak_memory_mib=_peak_memory_mib(device),
+        peak_memory_mib=peak_memory_mib(device),
         base=learner.detector.base if learner.adapter is not None else Path(config.model).name,
         base_fingerprint=learner.base,
         names=tuple(names),
@@ -293,11 +292,3 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
         writer.writeheader()
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
         write_text(path, file.getvalue())
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    """Most memory so far: on a GPU what tensors took there, else what the process had resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

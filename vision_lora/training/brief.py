@@ -89,7 +89,7 @@ def _learned(job: Job) -> str:
         what = f"an adapter on {config.model}: {config.variant}{rank} in {layers} ({where})"
     size = 2 * sum(tensor.numel() for tensor in learner.adapter.folded().state_dict().values())  # fp16
     joint = ", one pass for old and new classes" if config.joint else ""
-    return f"{what}{joint}; {share}, a file of about {size / 1e6:.2g} MB"
+    return f"{what}{joint}; {share}, a file of about {size / 1e6:.2g} MB in fp16"
 
 
 def _recipe(config: TrainConfig, steps: int) -> str:

@@ -97,3 +97,8 @@ def test_an_adapter_of_other_classes_is_told(tmp_path: Path, capsys: pytest.Capt
     words = ["--data", root / "data.yaml", "--adapter", root / "adapter.safetensors", "--model", "starter"]
     assert main([*map(str, words), "--device", "cpu"]) == 2
     assert "none of the dataset's classes" in capsys.readouterr().err
+
+
+def test_a_base_without_an_adapter_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(dataset(tmp_path / "data")), "--model", "starter"]) == 2
+    assert "--model starter: expected --adapter FILE beside it" in capsys.readouterr().err

@@ -45,6 +45,13 @@ def test_makes_only_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert picture.read_bytes() != b"kept"
 
 
+def test_fewer_test_pictures_leave_none_of_an_earlier_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--test", "6") == 0
+    assert run(tmp_path, "--test", "4", "--exist-ok") == 0
+    assert "test 4; " in capsys.readouterr().out.splitlines()[3]
+    assert len(list((tmp_path / "labels" / "test").iterdir())) == 4
+
+
 def test_data_of_another_seed_or_of_someone_else_is_not_touched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.evaluation.adapter import SIDE, label_what_is_found
 from vision_lora.adapters.adapter import Adapter
-from vision_lora.adapters.file import load_adapter
+from vision_lora.adapters.file import load_adapter, save_adapter
 from vision_lora.api.detector import Detector
 from vision_lora.errors import AdapterError
 from vision_lora.evaluate import main
@@ -49,6 +49,25 @@ def test_a_rule_is_kept_on_the_card_and_used(made: Path, tmp_path: Path, capsys:
         limits = {name: card.thresholds.get(name, 0.25) for name in ("dent", "stain")}
         assert len(result)
         assert all(one.score >= limits[one.name] for one in result)
+
+
+def test_other_classes_keep_their_thresholds(made: Path, tmp_path: Path) -> None:
+    file = tmp_path / "adapter.safetensors"
+    save_adapter(
+        load_adapter(made / "adapter.safetensors").with_thresholds({"dent": 0.5, "stain": 0.5}, "by hand"), file
+    )
+    kind = next(name for index, name in enumerate(("dent", "stain")) if f"\n{index} " in labels(made))
+    assert main(words(made, file, "--classes", kind, "--threshold", "all:f1", "--save")) == 0
+    card = load_adapter(file).card
+    assert card.thresholds.keys() == {"dent", "stain"}
+    assert [name for name, limit in card.thresholds.items() if limit == 0.5] == [
+        {"dent": "stain", "stain": "dent"}[kind]
+    ]
+    assert card.rule == f"all:f1 on val for {kind}; others: by hand"
+
+
+def labels(made: Path) -> str:
+    return "\n" + "".join(file.read_text() for file in (made / "labels" / "val").iterdir())
 
 
 def test_a_rule_that_cannot_be_reached_changes_nothing(

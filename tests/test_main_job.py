@@ -48,6 +48,7 @@ def test_a_run_leaves_everything_a_user_needs(run: Path) -> None:
         "curves.png",
         "plan.txt",
         "predictions.png",
+        "report",
     }
     summary = json.loads((run / "summary.json").read_text())
     assert summary["split"] == "val"

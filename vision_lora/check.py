@@ -81,8 +81,9 @@ def _doubt_labels(report: Report, config: CheckConfig) -> list[str]:
     places = [f"{outcomes.samples[one.picture].path}: {in_words(outcomes, one)}" for one in doubted]
     told = f"the adapter doubts {len(doubted)} labels, or misses them: look at the first of them"
     report.findings.append(Finding("note", "doubted", told, places))
-    folder = Path(config.html or ".").parent
-    pictures = gallery(outcomes, doubted, folder, limits)
+    if config.html is None:
+        return []
+    pictures = gallery(outcomes, doubted, Path(config.html).parent, limits)
     return [f"<style>{STYLE}</style><h2>Labels to look at</h2>", *pictures]
 
 

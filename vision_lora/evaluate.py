@@ -74,20 +74,24 @@ def run(config: EvaluateConfig, console: Console) -> None:
 
 
 def _conclude(config: EvaluateConfig, chosen: Chosen, told: str, console: Console) -> None:
-    """Write thresholds onto the adapter's card, where that is asked for.
+    """Write thresholds onto the adapter's card, where that is asked for; other classes keep theirs.
 
     Raises:
         DataError: the rule is not reached for a class: nothing is saved.
     """
     from vision_lora.adapters.file import load_adapter, save_card
 
+    card = None if config.adapter is None else load_adapter(config.adapter).card
+    before = {} if card is None else card.thresholds
     for name in chosen.absent:
-        console.print(f"no {name} in these pictures: no threshold is chosen for it, {CONFIDENCE} counts")
+        counts = f"{before.get(name, CONFIDENCE):.3g}"
+        console.print(f"no {name} in these pictures: no threshold is chosen for it, {counts} counts")
     if chosen.unreached:
         raise DataError(f"--threshold {config.threshold}: {'; '.join(chosen.unreached)}: ask for less, or train on")
-    if config.save and config.adapter is not None:
-        card = load_adapter(config.adapter).card
-        save_card(replace(card, thresholds=chosen.thresholds, rule=told), Path(config.adapter))
+    if config.save and card is not None and config.adapter is not None:
+        others = "; others: " + card.rule if before.keys() - chosen.thresholds.keys() else ""
+        rule = f"{told} for {', '.join(chosen.thresholds)}{others}" if others else told
+        save_card(replace(card, thresholds={**before, **chosen.thresholds}, rule=rule), Path(config.adapter))
         console.print(f"thresholds saved: {config.adapter}")
 
 

@@ -79,7 +79,7 @@ def test_what_has_to_be_given_stands_in_the_usage(capsys: pytest.CaptureFixture[
     assert shown(InspectConfig, "inspect", capsys).startswith("usage: vision-lora inspect FILE [options]\n")
     text = shown(CameraConfig, "benchmarks.camera", capsys)
     assert text.startswith("usage: python -m vision_lora.benchmarks.camera --source SOURCE [options]\n")
-    assert "--source SOURCE [SOURCE ...]" in text
+    assert "--source SOURCE [SOURCE ...]\n" in text
 
 
 @pytest.mark.parametrize("verb", VERBS)

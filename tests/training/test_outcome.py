@@ -32,11 +32,11 @@ def test_a_file_is_half_as_large_and_what_is_reported_is_of_it(
     assert (precision_of(file), precision_of(run.out / "last.safetensors")) == ("fp16", "fp32")
     tensors = sum(tensor.numel() for tensor in load_adapter(file).state_dict().values())
     assert file.stat().st_size < 2 * tensors + 30_000
-    assert run.values["adapter_bytes"] == file.stat().st_size
+    assert run.adapter_bytes == file.stat().st_size
     detector = Detector.load("starter", adapter=file, device="cpu")
     again = detector.evaluate(dataset, imgsz=64)
-    assert (again.map50_95, again.map50) == (run.values["map50_95"], run.values["map50"])
-    assert load_adapter(file).card.metrics["map50_95"] == run.values["map50_95"]
+    assert (again.map50_95, again.map50) == (run.val.map50_95, run.val.map50)
+    assert load_adapter(file).card.metrics["map50_95"] == run.val.map50_95
     assert inspect([str(file)]) == 0
     assert "class rows (fp16)" in capsys.readouterr().out
 

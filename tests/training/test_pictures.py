@@ -87,8 +87,10 @@ def test_grid_shows_truth_beside_prediction(tmp_path: Path) -> None:
     save_prediction_grid(
         tmp_path / "grid.png",
         [sample((BOX, 0), path=plate)],
-        [found((BOX, 2, 0.9), (ELSEWHERE, 3, 0.1))],  # another class, and one that is too unsure to be drawn
+        # Another class; the same box as a class that is less sure; and one that is too unsure to be drawn.
+        [found((BOX, 2, 0.15), (BOX, 1, 0.12), (ELSEWHERE, 3, 0.2))],
         NAMES,
+        {NAMES[0]: 0.1, NAMES[1]: 0.1},
     )
     picture = np.asarray(Image.open(tmp_path / "grid.png"))
     left, right = np.array_split(picture, 2, axis=1)
@@ -103,7 +105,7 @@ def test_boxes_are_drawn_where_they_are_in_the_enlarged_picture(tmp_path: Path) 
     image = np.full((200, 200, 3), 90, np.uint8)
     image[20:80, 20:80] = (10, 10, 200)
     Image.fromarray(image).save(plate)
-    save_prediction_grid(tmp_path / "grid.png", [sample((BOX, 0), path=plate)], [found()], NAMES)
+    save_prediction_grid(tmp_path / "grid.png", [sample((BOX, 0), path=plate)], [found()], NAMES, {})
     picture = np.asarray(Image.open(tmp_path / "grid.png")).astype(int)[:, : 420 + 20]
     blue = np.argwhere((abs(picture - (10, 10, 200)) < 12).all(axis=2))
     red = np.argwhere((picture == np.array(class_colour(0))).all(axis=2))
@@ -116,7 +118,7 @@ def test_grid_is_the_same_each_time(tmp_path: Path) -> None:
     samples = [sample((BOX, i % 3), path=plate) for i in range(9)]
     guesses = [found((BOX, i % 4, 0.9)) for i in range(9)]
     for name in ("a.png", "b.png"):
-        save_prediction_grid(tmp_path / name, samples, guesses, NAMES, pictures=4)
+        save_prediction_grid(tmp_path / name, samples, guesses, NAMES, {}, pictures=4)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

@@ -124,6 +124,21 @@ def test_a_log_hears_of_long_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[-1].endswith("0:03:40 left")  # 11 steps of 20 s
 
 
+def test_the_time_left_counts_anew_where_another_candidate_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: now))
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    shown = Terminal(console)
+    shown.started(brief(epochs=2))
+    shown.stepped(2, 1, 10, ROW)  # a resumed run, in the first candidate's second epoch
+    shown.noted("race: the second candidate")
+    for step in (1, 2):
+        now = step * 20.0
+        shown.stepped(1, step, 10, ROW)
+    shown.closed()
+    assert shown.progress.tasks[0].fields["told"].endswith("0:06:00 left")  # 18 steps of 20 s
+
+
 def test_the_time_left_counts_from_where_a_resumed_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: now))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from rich.console import Console
 from rich.progress import track
 
 from vision_lora.datasets.open import open_dataset
-from vision_lora.datasets.sample import Sample
+from vision_lora.datasets.write import yolo_labels, yolo_yaml
 from vision_lora.errors import DataError
+from vision_lora.options import common
 from vision_lora.options.command_line import run_verb
 from vision_lora.options.option import Options, demand, option
 from vision_lora.pictures.images import write_picture
@@ -36,14 +36,13 @@ _WINDOW = 1 / 8  # of the shorter side: what the mean around a pixel is taken ov
 class ShiftConfig(Options):
     """Write a shifted copy of a dataset: the same boxes on pictures that are inverted, binarised or half as large."""
 
-    data: str = option("", "dataset: a data.yaml, a COCO json, or a folder with one of them (required)")
+    data: str = option("", common.DATA, required=common.A_DATASET)
     kind: Kind = option("inverted", "inverted: a negative; binarised: at the local mean; half: of each side")
-    out: str = option("", "folder for the copy; it must not exist (required)")
+    out: str = option("", "folder for the copy; it must not exist", required="a new folder")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        demand(bool(self.data), "data", "(nothing)", "the path of a dataset")
-        demand(bool(self.out) and not Path(self.out).exists(), "out", self.out or "(nothing)", "a new folder")
+        demand(not Path(self.out).exists(), "out", self.out, "a new folder")
 
 
 def inverted(picture: Picture) -> Picture:
@@ -84,22 +83,11 @@ def write_shifted(config: ShiftConfig, console: Console) -> Path:
         for number, sample in enumerate(track(samples, split, console=console, transient=True)):
             name = f"{number:06d}"
             write_picture(out / "images" / split / f"{name}.png", SHIFTS[config.kind](sample.read()))
-            write_text(out / "labels" / split / f"{name}.txt", _label(sample))
-    lines = [f"{split}: images/{split}\n" for split in dataset.splits]
-    # JSON strings are YAML strings too, whatever stands in a class name; YAML knows no pair of \\u escapes.
-    names = [f"  {index}: {json.dumps(name, ensure_ascii=False)}\n" for index, name in enumerate(dataset.names)]
-    write_text(out / "data.yaml", "".join([*lines, "names:\n", *names]))
+            # Shares of the picture stay what they are.
+            label = yolo_labels(sample.boxes, sample.classes, sample.width, sample.height)
+            write_text(out / "labels" / split / f"{name}.txt", label)
+    write_text(out / "data.yaml", yolo_yaml({split: f"images/{split}" for split in dataset.splits}, dataset.names))
     return out / "data.yaml"
-
-
-def _label(sample: Sample) -> str:
-    """Classes, centres and sides as shares of the picture, which stay what they are."""
-    size = np.array([sample.width, sample.height])
-    rows = []
-    for box, kind in zip(sample.boxes.astype(np.float64), sample.classes, strict=True):
-        numbers = (*((box[:2] + box[2:]) / 2 / size), *((box[2:] - box[:2]) / size))
-        rows.append(f"{kind} {' '.join(f'{number:.9f}' for number in numbers)}\n")
-    return "".join(rows)
 
 
 def run(config: ShiftConfig, console: Console) -> None:

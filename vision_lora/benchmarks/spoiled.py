@@ -24,6 +24,7 @@ from rich.console import Console
 
 from vision_lora.datasets.open import open_dataset
 from vision_lora.datasets.sample import Sample
+from vision_lora.datasets.write import yolo_labels, yolo_yaml
 from vision_lora.detectors.load import load_detector
 from vision_lora.errors import DataError, VisionLoraError
 from vision_lora.evaluation.labels import doubted_labels
@@ -32,7 +33,7 @@ from vision_lora.options import common
 from vision_lora.options.command_line import run_verb
 from vision_lora.options.common import Split
 from vision_lora.options.option import Options, option
-from vision_lora.system.outputs import check_file, write_json
+from vision_lora.system.outputs import check_file, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -159,19 +160,12 @@ def _train(config: SpoiledConfig, samples: Sequence[Sample], names: Sequence[str
         for file in (image, label):
             file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(sample.path, image)
-        size = np.array([sample.width, sample.height])
-        boxes = sample.boxes.astype(np.float64)
-        rows = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2 / size, (boxes[:, 2:] - boxes[:, :2]) / size], 1)
-        lines = [
-            f"{kind} {' '.join(f'{value:.9f}' for value in row)}\n"
-            for kind, row in zip(sample.classes, rows, strict=True)
-        ]
-        label.write_text("".join(lines), encoding="utf-8")
+        write_text(label, yolo_labels(sample.boxes, sample.classes, sample.width, sample.height))
     # Which epoch is best is of no interest here: some of its own pictures stand in for a val split.
     few = range(0, len(samples), max(1, len(samples) // 30))
     listed = "".join(f"./images/train/{number}{samples[number].path.suffix}\n" for number in few)
-    (folder / "val.txt").write_text(listed, encoding="utf-8")
-    (folder / "data.yaml").write_text(f"train: images/train\nval: val.txt\nnames: {list(names)!r}\n", encoding="utf-8")
+    write_text(folder / "val.txt", listed)
+    write_text(folder / "data.yaml", yolo_yaml({"train": "images/train", "val": "val.txt"}, names))
     given = {"data": folder / "data.yaml", "model": config.model, "epochs": config.epochs, "seed": config.seed}
     given |= {"threads": config.threads, "device": config.device, "draws": 0, "out": folder / "run"}
     words = [f"--{name}={value}" for name, value in given.items()]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,9 +24,6 @@ from vision_lora.errors import AdapterError, ConfigError, MismatchError
 from vision_lora.pictures.detections import Detections, Mode, default_mode
 from vision_lora.pictures.images import letterbox
 from vision_lora.text.names import legible
-
-if TYPE_CHECKING:
-    pass
 
 
 class Model(NamedTuple):

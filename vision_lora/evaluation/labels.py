@@ -16,9 +16,11 @@ from vision_lora.evaluation.scoring.outcomes import Floats, Outcomes, find_outco
 from vision_lora.options.threshold import DEFAULT_RULE
 from vision_lora.pictures.detections import CONFIDENCE
 
+BATCH = 8  # pictures at once
+
 
 def doubted_labels(
-    detector: Detector, samples: Sequence[Sample], names: Sequence[str], *, imgsz: int, batch: int = 8
+    detector: Detector, samples: Sequence[Sample], names: Sequence[str], *, imgsz: int
 ) -> tuple[Outcomes, Floats, list[Mistake]]:
     """Where a detector and the labels do not agree, likely mistakes of the labels first, see `find_mistakes`.
 
@@ -30,7 +32,6 @@ def doubted_labels(
         samples: the pictures.
         names: the dataset's classes.
         imgsz: side of the square that a picture is fitted into, pixels.
-        batch: pictures at once.
 
     Returns:
         Detections and boxes, the thresholds by class, (classes,), and the list.
@@ -39,7 +40,7 @@ def doubted_labels(
         DataError: the detector knows none of the classes.
     """
     demand_known(known_classes(detector, "defects"), names, samples)
-    found = detect_all(detector, eval_loader(samples, imgsz, batch), samples, mode="defects")
+    found = detect_all(detector, eval_loader(samples, imgsz, BATCH), samples, mode="defects")
     outcomes = find_outcomes(found, samples, names)
     chosen = choose_thresholds(outcomes, DEFAULT_RULE).thresholds
     limits = np.array([chosen.get(name, CONFIDENCE) for name in names], np.float64)

@@ -16,11 +16,10 @@ from vision_lora.detectors.base import Detector
 from vision_lora.evaluation.coco_map import MapResult, coco_map
 from vision_lora.evaluation.matching import objects_found
 from vision_lora.evaluation.measure import detect_all
-from vision_lora.pictures.detections import Detections, Mode
+from vision_lora.pictures.detections import CONFIDENCE, Detections, Mode
 from vision_lora.pictures.drawing import Picture, draw_truth, grid
 from vision_lora.pictures.images import write_picture
 
-CONFIDENT = 0.25  # lowest score of a detection that a user would be shown
 _SHEET = 24  # pictures of lost objects, at most
 
 
@@ -130,7 +129,7 @@ def save_lost(path: Path, lost: Sequence[Lost], samples: Sequence[Sample], names
 
 def _found(sample: Sample, found: Detections, names: Sequence[str]) -> NDArray[np.bool_]:
     """Which objects of a sample a confident detection finds, (n,)."""
-    objects = objects_found(sample, found, names)[found.scores >= CONFIDENT]
+    objects = objects_found(sample, found, names)[found.scores >= CONFIDENCE]
     return np.isin(np.arange(len(sample.boxes)), objects)
 
 

@@ -10,7 +10,6 @@ import sys
 from argparse import Action
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from types import NoneType
 from typing import Any, Literal, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -330,8 +329,3 @@ def make_console(*, stderr: bool = False) -> Console:
         highlight=False,
         force_terminal=None if stream.isatty() else False,
     )
-
-
-def as_dict(config: Any) -> dict[str, Any]:
-    """Options by name, for a run's record."""
-    return {item.name: getattr(config, item.name) for item in fields(config)}

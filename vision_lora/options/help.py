@@ -74,8 +74,7 @@ def metavar(item: Field[Any], hint: Any) -> str:
     words = [*choices(hint), *(sign for kind, sign in ((int, "N"), (float, "X")) if kind in kinds(hint))]
     if choices(hint):
         return f"{{{','.join(words)}}}"
-    name = item.name.upper()
-    return f"{name} [{name} ...]" if item.metadata["repeated"] else words[0] if words else name
+    return words[0] if words else item.name.upper()
 
 
 def choices(hint: Any) -> tuple[str, ...]:

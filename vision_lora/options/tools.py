@@ -44,6 +44,7 @@ class CheckConfig(Options):
             demand(
                 not beside, "preview", self.preview, f"it alone, as it checks nothing: {' '.join(beside)} needs a check"
             )
+        demand(self.model is None or self.adapter is not None, "model", self.model, "--adapter FILE beside it")
 
 
 @dataclass(frozen=True)

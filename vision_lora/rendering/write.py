@@ -97,6 +97,10 @@ def write_pictures(folder: Path, seed: int = 0, test: int | None = None) -> Path
             name = f"{split}_{index:03d}"
             write_picture(folder / "images" / split / f"{name}.jpg", picture)
             write_whole(folder / "labels" / split / f"{name}.txt", label.encode())
+        drawn = {f"{split}_{index:03d}" for index in range(count)}
+        for file in (*folder.glob(f"images/{split}/{split}_*.jpg"), *folder.glob(f"labels/{split}/{split}_*.txt")):
+            if file.stem not in drawn and file.stem.removeprefix(f"{split}_").isdecimal():
+                file.unlink()  # of an earlier call that drew more
     names = "".join(f"  {index}: {name}\n" for index, name in enumerate(NAMES))
     splits = "".join(f"{split}: images/{split}\n" for split in counts)
     text = f"# Synthetic, made by: {command(seed, test)}\npath: .\n{splits}names:\n{names}"

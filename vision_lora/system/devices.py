@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import resource
 from typing import Any
 
 import torch
@@ -76,3 +78,11 @@ def make_fabric(device: str, precision: str, devices: int = 1, together: Strateg
     }
     strategy = together if devices > 1 and together is not None else "auto"
     return Fabric(accelerator=chosen.type, devices=places, strategy=strategy, plugins=plugins[precision])
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Most memory so far, MiB: on a GPU what tensors took there, else what the process had resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -87,10 +87,9 @@ def _learned(job: Job) -> str:
         layers = f"{len(learner.plan.adapted)} of {len(learner.plan.entries)} layers"
         where = f"within {config.budget}" if config.budget else f"placement {config.placement}"
         what = f"an adapter on {config.model}: {config.variant}{rank} in {layers} ({where})"
-    state = learner.adapter.state_dict().values()
-    size = sum(tensor.numel() * tensor.element_size() for tensor in state)
+    size = 2 * sum(tensor.numel() for tensor in learner.adapter.folded().state_dict().values())  # fp16
     joint = ", one pass for old and new classes" if config.joint else ""
-    return f"{what}{joint}; {share}, a file of about {size / 1e6:.2g} MB"
+    return f"{what}{joint}; {share}, a file of about {size / 1e6:.2g} MB in fp16"
 
 
 def _recipe(config: TrainConfig, steps: int) -> str:

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vision_lora.datasets.sample import Sample
 from vision_lora.evaluation.matching import objects_found
-from vision_lora.pictures.detections import Detections
+from vision_lora.pictures.detections import CONFIDENCE, Detections
 from vision_lora.pictures.drawing import Picture, draw_detections, draw_truth, grid, text_width, write
 from vision_lora.pictures.images import read_image, write_picture
 from vision_lora.system.outputs import write_whole
@@ -34,8 +34,8 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
     Args:
         path: PNG to write.
-        rows: one an epoch: `epoch` from 1, `map50_95`, `map50`, 0 to 1; every other column but `lr` and
-            `images_per_second` is a loss.
+        rows: one an epoch: `epoch` from 1, `map50_95`, `map50`, 0 to 1; the losses among the others are
+            drawn, see `losses_of`.
 
     Raises:
         ValueError: there is no epoch yet.
@@ -76,9 +76,9 @@ def save_prediction_grid(
     samples: Sequence[Sample],
     found: Sequence[Detections],
     names: Sequence[str],
+    thresholds: Mapping[str, float],
     *,
     pictures: int = 12,
-    threshold: float = 0.25,
 ) -> None:
     """Draw ground truth beside prediction for some pictures, see `choose`.
 
@@ -87,14 +87,14 @@ def save_prediction_grid(
         samples: pictures with their ground truth.
         found: `found[i]` are the detections in `samples[i]`.
         names: the dataset's class names.
+        thresholds: lowest score that is drawn, by class of the adapter, as `predict` takes them from its card.
         pictures: how many, at most.
-        threshold: lowest score of a detection that is drawn, 0 to 1.
 
     Raises:
         ValueError: there is no picture to draw.
         DataError: a picture cannot be read.
     """
-    confident = [_above(detections, threshold) for detections in found]
+    confident = [_in_use(detections, thresholds) for detections in found]
     pairs = [_pair(samples[i], confident[i], names) for i in choose(samples, confident, names, pictures)]
     write_picture(path, grid(pairs, columns=2 if len(pairs) > 1 else 1, gap=18))
 
@@ -177,7 +177,9 @@ def _resized(image: Picture, side: int) -> tuple[Picture, float]:
     return np.asarray(cv2.resize(image, size, interpolation=how), dtype=np.uint8), scale
 
 
-def _above(found: Detections, threshold: float) -> Detections:
-    """Detections with at least this score."""
-    keep = found.scores >= threshold
-    return replace(found, boxes=found.boxes[keep], scores=found.scores[keep], classes=found.classes[keep])
+def _in_use(found: Detections, thresholds: Mapping[str, float]) -> Detections:
+    """What `predict` would draw: of the classes that were read from one box the best, where it counts."""
+    _, best = np.unique(found.boxes, axis=0, return_index=True)  # the first of equal boxes
+    best.sort()
+    once = replace(found, boxes=found.boxes[best], scores=found.scores[best], classes=found.classes[best])
+    return once.above(CONFIDENCE, thresholds)

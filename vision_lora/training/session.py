@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import platform
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -29,12 +29,12 @@ from vision_lora.options.threshold import DEFAULT_RULE
 from vision_lora.options.train import TrainConfig
 from vision_lora.pictures.detections import CONFIDENCE
 from vision_lora.system.cores import Threads
-from vision_lora.system.devices import make_fabric
+from vision_lora.system.devices import make_fabric, peak_memory_mib
 from vision_lora.system.outputs import write_json, write_text
 from vision_lora.training.brief import HELD_OUT, PLAN, make_brief, plan_text
 from vision_lora.training.checks import check_room
 from vision_lora.training.choices.batch_size import decide
-from vision_lora.training.choices.race import Race, entry
+from vision_lora.training.choices.race import Race, costliest, entry
 from vision_lora.training.job import Job, open_data, prepare
 from vision_lora.training.loop.fit import History, fit
 from vision_lora.training.loop.graphs import obstacle
@@ -111,9 +111,11 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> RunSummar
     data = open_data(config)
     state = _state_to_go_on_from(folder, data.identity, refuse=folder.resumed)
     races = config.rank == "auto"
-    if races:
-        data = replace(data, config=replace(config, **asdict(entry(state))))
+    if races:  # the batch has to fit whoever wins
+        data = replace(data, config=replace(config, **asdict(costliest())))
     config, batch = decide(data, fabric.device, None if state is None else state.batch)
+    if races:
+        config = replace(config, **asdict(entry(state)))
     data = replace(data, config=config)
     job = prepare(data, fabric, None if state is None else state.layers)
     learner = job.learner
@@ -140,6 +142,7 @@ def _train(folder: RunFolder, helpers: Helpers, listener: Listener) -> RunSummar
                 lambda entered, place: _learn(entered, fabric, state, place, listener, threads, until=race.laps),
                 listener.noted,
             )
+            write_text(out / PLAN, plan_text(job))  # the winner's
         history = _learn(job, fabric, state, out, listener, threads)
     except torch.cuda.OutOfMemoryError as error:
         raise in_words(error, config, out) or error from error
@@ -231,7 +234,7 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: str) 
         adapter_bytes=best.stat().st_size,
         seconds_per_step=history.seconds_per_step,
         images_per_second=history.rows[-1]["images_per_second"],
-        peak_memory_mib=_peak_memory_mib(device),
+        peak_memory_mib=peak_memory_mib(device),
         base=learner.detector.base if learner.adapter is not None else Path(config.model).name,
         base_fingerprint=learner.base,
         names=tuple(names),
@@ -251,7 +254,7 @@ def _report(job: Job, fabric: Fabric, history: History, out: Path, chosen: str) 
     _write_csv(out / "results.csv", history.rows)
     save_curves(out / "curves.png", history.rows)
     write_report(one, out / "report", f"Training on {opened.dataset.source}: val", [f"val at {config.imgsz} px"])
-    save_prediction_grid(out / "predictions.png", opened.val, given.found, names)
+    save_prediction_grid(out / "predictions.png", opened.val, given.found, names, limits.thresholds)
     return summary
 
 
@@ -284,15 +287,8 @@ def _stamped(adapter: Adapter, metrics: Mapping[str, Any]) -> Adapter:
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with io.StringIO(newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    """Most memory so far: on a GPU what tensors took there, else what the process had resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        write_text(path, file.getvalue())

@@ -61,6 +61,7 @@ class Terminal(Listener):
 
     def noted(self, line: str) -> None:
         self._print(line)
+        self.clock = None  # epochs may begin anew, as those of another candidate
 
     def stepped(self, epoch: int, step: int, steps: int, row: Mapping[str, float]) -> None:
         self.loading = row["loading"]

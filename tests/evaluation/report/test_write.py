@@ -12,6 +12,7 @@ import pytest
 
 from tests.build import picture
 from tests.evaluation.build import NAMES, random_pictures
+from vision_lora.datasets.sample import Sample
 from vision_lora.errors import ConfigError
 from vision_lora.evaluation.assessment import Assessment
 from vision_lora.evaluation.coco_map import coco_map
@@ -63,6 +64,16 @@ def test_json_and_csv_say_the_same(tmp_path: Path) -> None:
     parts = list(csv.DictReader((tmp_path / "r" / "parts.csv").open()))
     assert sum(int(part["bad"]) for part in parts) == told["parts"]["bad"]["count"]
     assert told["thresholds"] == {"rule": "by hand", "pit": 0.3, "dent": 0.25, "stain": 0.25}
+
+
+def test_mistakes_in_tiles_are_told_in_pixels_of_the_picture(tmp_path: Path) -> None:
+    box = np.array([[10, 20, 30, 50]], np.float32)
+    sample = Sample(tmp_path / "a.png", 64, 64, box, np.array([0]), window=(100, 200, 164, 264))
+    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), NAMES, 0)
+    result = coco_map([nothing], [sample], NAMES)
+    write_report(Assessment.of([nothing], [sample], result, thresholds={}, rule="none", groups=["a"]), tmp_path, "val")
+    (row,) = csv.DictReader((tmp_path / "mistakes.csv").open())
+    assert [float(row[name]) for name in ("x1", "y1", "x2", "y2")] == [110, 220, 130, 250]
 
 
 def test_nothing_found_and_no_good_part_is_a_report_too(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_run_goes_on_with_the_batch_that_it_chose(tmp_path: Path, monkeypatch:
     gpu = Gpu(monkeypatch)
     monkeypatch.setattr(session, "decide", partial(decide, peak=gpu.peak, free=int(2.84 * GIB)))
     whole = options(dataset, tmp_path / "whole", batch="auto")
-    assert run(whole).values["batch"] == 7
+    assert run(whole).batch == 7
     assert json.loads((tmp_path / "whole" / "summary.json").read_text())["ema"] == pytest.approx(0.995 ** (7 / 16))
 
     def end(epoch: int, _: int) -> None:
@@ -187,7 +187,7 @@ def test_a_run_goes_on_with_the_batch_that_it_chose(tmp_path: Path, monkeypatch:
         run(cut, Watch(end))
     steps = len(gpu.steps)
     monkeypatch.setattr(session, "decide", partial(decide, peak=gpu.peak, free=1))
-    assert resume(tmp_path / "cut").values["batch"] == 7
+    assert resume(tmp_path / "cut").batch == 7
     assert len(gpu.steps) == steps
     assert same(tmp_path / "whole", tmp_path / "cut")
 

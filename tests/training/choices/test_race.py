@@ -15,6 +15,7 @@ from vision_lora.errors import ConfigError
 from vision_lora.inspect import main as inspect
 from vision_lora.training import session
 from vision_lora.training.choices import race
+from vision_lora.training.choices.batch_size import decide
 from vision_lora.training.choices.race import CANDIDATES, LEAD, SHARE, Candidate, choose, laps
 
 
@@ -79,18 +80,19 @@ def test_the_winners_run_is_its_own_wherever_the_race_was_ended(
     watch = Listening()
     run = tiny.run(tiny.options(dataset, tmp_path / "auto", epochs=2, rank="auto"), watch)
     assert tiny.same(tmp_path / "alone", tmp_path / "auto")
+    assert (tmp_path / "alone" / "plan.txt").read_text() == (tmp_path / "auto" / "plan.txt").read_text()
     assert watch.epochs == [1, 1, 2]
     assert watch.told[:2] == [
         "race: rank 1 with frozen statistics, 1 epoch",
         "race: rank 2 with live statistics, 1 epoch",
     ]
-    assert watch.told[2:] == [run.values["chosen"]]
-    assert run.values["chosen"].startswith(f"rank auto: {candidate}: mAP50-95 on val 0.")
-    assert (run.values["rank"], run.values["norm"]) == (candidate.rank, candidate.norm)
-    assert json.loads((run.out / "summary.json").read_text())["chosen"] == run.values["chosen"]
-    assert load_adapter(run.result).card.metrics["chosen"] == run.values["chosen"]
+    assert watch.told[2:] == [run.chosen]
+    assert run.chosen.startswith(f"rank auto: {candidate}: mAP50-95 on val 0.")
+    assert (run.rank, run.norm) == (candidate.rank, candidate.norm)
+    assert json.loads((run.out / "summary.json").read_text())["chosen"] == run.chosen
+    assert load_adapter(run.result).card.metrics["chosen"] == run.chosen
     assert inspect([str(run.result)]) == 0
-    assert f'chosen "{run.values["chosen"]}"' in " ".join(capsys.readouterr().out.split())
+    assert f'chosen "{run.chosen}"' in " ".join(capsys.readouterr().out.split())
     assert not (run.out / "race").exists()
 
     # In the second candidate's epoch, or in the winner's second: nothing is trained twice.
@@ -103,14 +105,17 @@ def test_the_winners_run_is_its_own_wherever_the_race_was_ended(
     assert again.epochs == rest
 
 
-def test_a_run_that_is_too_short_takes_the_first(tmp_path: Path) -> None:
+def test_a_run_that_is_too_short_takes_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(session, "decide", lambda data, *more: asked.append(data.config) or decide(data, *more))
     watch = Listening()
     run = tiny.run(tiny.options(tiny.data(tmp_path / "data"), tmp_path / "run", epochs=1, rank="auto"), watch)
     assert watch.told == [
         "rank auto: rank 8 with frozen statistics: the run is too short for a race, which takes 10 epochs or more"
     ]
     assert watch.epochs == [1]
-    assert run.values["rank"] == 8
+    assert run.rank == 8
+    assert [(config.rank, config.norm) for config in asked] == [(32, "live")], "the batch has to fit whoever wins"
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_and_the_base_stays(tmp_path: Pat
 
     adapter = load_adapter(whole.result)
     detector = load_base("starter")
-    assert whole.values["base_fingerprint"] == detector.fingerprint == adapter.card.fingerprint
+    assert whole.base_fingerprint == detector.fingerprint == adapter.card.fingerprint
     # Statistics of eight drawn pictures are not those of the base's photographs: they are in the file's scales, which
     # six steps at this rate alone could not move so far.
     frozen = tiny.run(tiny.options(dataset, tmp_path / "frozen", epochs=2))

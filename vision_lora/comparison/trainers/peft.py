@@ -29,12 +29,11 @@ from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.evaluation.measure import at_once, measure, measure_map
 from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import loader_processes
-from vision_lora.system.devices import make_fabric
+from vision_lora.system.devices import make_fabric, peak_memory_mib
 from vision_lora.training.loop.fit import History, fit
 from vision_lora.training.loop.objective import Task
 from vision_lora.training.methods import Learner
 from vision_lora.training.runs.state import STATE, State, fingerprint
-from vision_lora.training.session import _peak_memory_mib
 
 
 def train_peft(order: Order, folder: Path) -> Trained:
@@ -52,7 +51,7 @@ def train_peft(order: Order, folder: Path) -> Trained:
     out = folder / "train"
     out.mkdir(exist_ok=True)
     history = _fit(config, fabric, dataset, learner, out, clock)
-    peak = _peak_memory_mib(fabric.device)
+    peak = peak_memory_mib(fabric.device)
     best, val = load_detector(str(out / "best.pt"), None, config.device), dataset.splits["val"]
     result, _ = measure(
         best,

@@ -27,9 +27,8 @@ from vision_lora.detectors.load import load_base, load_detector
 from vision_lora.evaluation.measure import measure
 from vision_lora.options.train import TrainConfig
 from vision_lora.system.cores import loader_processes
-from vision_lora.system.devices import pick_device
+from vision_lora.system.devices import peak_memory_mib, pick_device
 from vision_lora.system.outputs import write_json, write_text
-from vision_lora.training.session import _peak_memory_mib
 
 
 def train_ultralytics(order: Order, folder: Path) -> Trained:
@@ -47,7 +46,7 @@ def train_ultralytics(order: Order, folder: Path) -> Trained:
     if len(_rows(out)) < order.epochs_outside or not best.exists():
         _train(order, config, dataset, device, out)
     clock = Clock(folder / "attempts.json")
-    peak = _peak_memory_mib(device)
+    peak = peak_memory_mib(device)
     detector = load_detector(str(best), None, config.device)
     val = dataset.splits["val"]
     result, _ = measure(detector, eval_loader(val, config.imgsz, config.batch_size), val, dataset.names, mode="general")

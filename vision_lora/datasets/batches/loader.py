@@ -315,14 +315,13 @@ def _left_out(samples: Sequence[Sample], cache: PictureCache, *, strict: bool) -
     return problems
 
 
-def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: int = 0, again: bool = False) -> Batches:
+def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, again: bool = False) -> Batches:
     """Batches of unaugmented pictures in the order of `samples`.
 
     Args:
         samples: the split to evaluate.
         imgsz: side of the square pictures in pixels.
         batch: pictures in a batch; the last one may be smaller.
-        workers: processes that decode; 0 does it in this one.
         again: the split is gone through after each epoch; as many decoded pictures are kept as have room.
 
     Raises:
@@ -332,9 +331,7 @@ def eval_loader(samples: Sequence[Sample], imgsz: int, batch: int, *, workers: i
         DataLoader(
             _EvalPictures(samples, imgsz, room=int(KEPT_GIB * 2**30 / (3 * imgsz * imgsz)) if again else 0),
             batch,
-            num_workers=workers,
             collate_fn=_collate,
-            worker_init_fn=_quiet_worker,
             generator=torch.Generator(),
         )
     )

@@ -222,14 +222,14 @@ def _mistakes(one: Assessment) -> Iterator[Sequence[object]]:
     yield "label_doubted", "kind", "picture", "what", "x1", "y1", "x2", "y2"
     for mistake in one.mistakes:
         box = one.outcomes.true_boxes[mistake.box] if mistake.box is not None else one.outcomes.boxes[mistake.detection]
-        path = one.outcomes.samples[mistake.picture].path
-        told = in_words(one.outcomes, mistake)
+        sample, told = one.outcomes.samples[mistake.picture], in_words(one.outcomes, mistake)
+        x, y, *_ = sample.window or (0, 0)  # a tile's boxes count from its corner, the file's from the picture's
         yield (
             round(mistake.suspicion, 4),
             mistake.kind,
-            path,
+            sample.path,
             told,
-            *(round(float(value), 1) for value in box.reshape(-1)),
+            *(round(float(value) + at, 1) for value, at in zip(box.reshape(-1), (x, y, x, y), strict=True)),
         )
 
 

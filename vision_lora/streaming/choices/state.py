@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vision_lora.errors import ConfigError
+from vision_lora.errors import ConfigError, OutputError
 from vision_lora.streaming.choices.choice import Choice
-from vision_lora.system.outputs import write_json
+from vision_lora.system.outputs import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,6 @@ class StateFile:
         }
         if self.path is not None:
             try:
-                write_json(self.path, self._rows)
-            except OSError as error:
-                log.error("%s: cannot be written (%s)", self.path, error.strerror)
+                write_whole(self.path, json.dumps(self._rows).encode())
+            except OutputError as error:  # the choice holds, as long as this process runs
+                log.error("%s", error)

@@ -141,6 +141,11 @@ class Race:
         return self._folder / f"{candidate.rank}-{candidate.norm}"
 
 
+def costliest() -> Candidate:
+    """The candidate that needs the most memory."""
+    return CANDIDATES[-1]
+
+
 def entry(state: State | None) -> Candidate:
     """The candidate that a run is at: the first, that of its state, or the winner."""
     if state is None:

@@ -163,6 +163,7 @@ def test_features_are_the_base_s_whatever_is_attached(made: Path) -> None:
         (["--data", "{root}/none.yaml"], "none.yaml: no such file"),
         (["--adapter", "{root}/other.safetensors"], "the adapter was made for base yolov8n.yaml"),
         (["--out", "{root}"], "already holds something; expected a new folder"),
+        (["--adapter", ""], "--adapter (nothing): expected the adapter that is to learn more"),
         (["--count", "0"], "--count 0: expected 1 or more"),
     ],
 )

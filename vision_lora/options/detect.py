@@ -140,6 +140,7 @@ class PredictConfig(_Detecting):
 class ProposeConfig(Using):
     """Choose the pictures to label next, and write them with pre-labels for labelling tools."""
 
+    adapter: str = option("", "adapter that is to learn more", required="the adapter that is to learn more")
     source: str = option(
         "", "folder of unlabelled pictures, such as that of camera --collect", required="a folder of pictures"
     )
@@ -150,7 +151,3 @@ class ProposeConfig(Using):
     out: str = option(
         "", "new folder for the pictures with pre-labels: YOLO, COCO, Label Studio", "output", required="a new folder"
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        demand(self.adapter is not None, "adapter", "(nothing)", "the adapter that is to learn more")

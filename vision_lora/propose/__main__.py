@@ -36,7 +36,7 @@ def run(config: ProposeConfig, console: Console) -> None:
     imgsz = config.imgsz or detector.imgsz
     ranked = rank(detector, pool, labelled, count=config.count, imgsz=imgsz, batch=config.batch)
     names = () if detector.adapter is None else detector.adapter.card.names
-    write_proposal(out, ranked.proposals, names, model=Path(config.adapter or "").stem)
+    write_proposal(out, ranked.proposals, names, model=Path(config.adapter).stem)
     if len(ranked.proposals) < config.count:
         rest = f"; {ranked.copies} others are near-copies of what is labelled or chosen" if ranked.copies else ""
         console.print(f"--count {config.count}: there are only {len(ranked.proposals)}, so all are taken{rest}")

@@ -23,7 +23,7 @@ from vision_lora.evaluation.scoring.uncertainty import picture_uncertainty
 from vision_lora.pictures.boxes import areas
 from vision_lora.pictures.detections import CONFIDENCE, Detections
 
-# For each picture its best class a box alone counts, as in use; scores far below any threshold say how unsure it is.
+# Of a box its best class alone counts, as in use; scores below the thresholds say how unsure the detector is.
 READOUT = MEASURE._replace(multi_label=False)
 
 

@@ -58,14 +58,14 @@ class ExportConfig(Using):
         "",
         "file to write, with the format's own ending: .pt, .onnx, .xml",
         "output",
-        required="a file that ends in .pt, .onnx or .xml, as --format has it",
+        required="the file to write",
     )
     exist_ok: bool = option(False, "replace the file where it exists", "output")
 
     def __post_init__(self) -> None:
+        ending = {"pt": ".pt", "onnx": ".onnx", "openvino": ".xml"}.get(self.format, "")
+        demand(str(self.out).endswith(ending), "out", self.out or "(nothing)", f"a file that ends in {ending}")
         super().__post_init__()
-        ending = {"pt": ".pt", "onnx": ".onnx", "openvino": ".xml"}[self.format]
-        demand(self.out.endswith(ending), "out", self.out, f"a file that ends in {ending}")
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,12 @@ def test_labels_that_an_adapter_doubts_are_listed(tmp_path: Path, capsys: pytest
     assert f">{label.stem}.png</a>" in page
 
 
-def test_an_adapter_of_other_classes_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_adapter_of_other_classes_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "vision_lora.datasets.checking.check.check_dataset", lambda *_, **__: pytest.fail("it has begun")
+    )
     root = label_what_is_found(tmp_path / "data")
     (root / "data.yaml").write_text("train: images/val\nval: images/val\nnames: [pit, crack]\n")
     words = ["--data", root / "data.yaml", "--adapter", root / "adapter.safetensors", "--model", "starter"]

@@ -16,6 +16,8 @@ from vision_lora.options.tools import CheckConfig
 
 if TYPE_CHECKING:
     from vision_lora.datasets.checking.check import Report
+    from vision_lora.datasets.sample import Dataset
+    from vision_lora.detectors.base import Detector
 
 DOUBTED = 0.5  # how far a label is doubted, 0 to 1, from which on it is listed
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -47,8 +49,9 @@ def run(config: CheckConfig, console: Console) -> int:
         write_preview(sheet, Path(config.preview))
         console.print(f"recipe {config.augment}: {config.preview}")
         return 0
+    detector = None if config.adapter is None else _judge(config, dataset)
     report = check_dataset(dataset, imgsz=config.imgsz, seed=config.seed)
-    more = [] if config.adapter is None else _doubt_labels(report, config)
+    more = [] if detector is None else _doubt_labels(report, detector, config.html)
     _print(report, console)
     if config.html is not None:
         write_html(report, Path(config.html), more)
@@ -64,14 +67,23 @@ def run(config: CheckConfig, console: Console) -> int:
     return int(report.failed)
 
 
-def _doubt_labels(report: Report, config: CheckConfig) -> list[str]:
-    """Add what an adapter does not believe to the findings; gives a gallery of it for the page."""
-    from vision_lora.datasets.checking.check import Finding
+def _judge(config: CheckConfig, dataset: Dataset) -> Detector:
+    """The detector that doubts labels; one that knows none of their classes is told before the work."""
     from vision_lora.detectors.load import load_detector
+    from vision_lora.evaluation.measure import demand_known, known_classes
+
+    detector = load_detector(config.model, config.adapter, config.device)
+    samples = [sample for split in dataset.splits.values() for sample in split]
+    demand_known(known_classes(detector, "defects"), dataset.names, samples)
+    return detector
+
+
+def _doubt_labels(report: Report, detector: Detector, html: str | None) -> list[str]:
+    """Add what an adapter does not believe to the findings; gives a gallery of it for the page, where there is one."""
+    from vision_lora.datasets.checking.check import Finding
     from vision_lora.evaluation.labels import doubted_labels
     from vision_lora.evaluation.report.gallery import STYLE, gallery, in_words
 
-    detector = load_detector(config.model, config.adapter, config.device)
     unreadable = set(report.unreadable)
     samples = [sample for index, sample in enumerate(report.samples) if index not in unreadable]
     outcomes, limits, mistakes = doubted_labels(detector, samples, report.dataset.names, imgsz=detector.imgsz)
@@ -81,9 +93,9 @@ def _doubt_labels(report: Report, config: CheckConfig) -> list[str]:
     places = [f"{outcomes.samples[one.picture].path}: {in_words(outcomes, one)}" for one in doubted]
     told = f"the adapter doubts {len(doubted)} labels, or misses them: look at the first of them"
     report.findings.append(Finding("note", "doubted", told, places))
-    if config.html is None:
+    if html is None:
         return []
-    pictures = gallery(outcomes, doubted, Path(config.html).parent, limits)
+    pictures = gallery(outcomes, doubted, Path(html).parent, limits)
     return [f"<style>{STYLE}</style><h2>Labels to look at</h2>", *pictures]
 
 

@@ -76,6 +76,9 @@ ELSEWHERE = (
     ),
     Elsewhere(r".*benchmarks\.loader .*", "minutes", "benchmarks/test_loader.py::test_rows_of_loaders_and_step"),
     Elsewhere(
+        r".*benchmarks\.spoiled .*", "trains for each fold", "benchmarks/test_spoiled.py::test_it_runs_with_an_adapter"
+    ),
+    Elsewhere(
         r".*evaluate .*--threshold recall.*",
         "needs a trained adapter",
         "test_evaluate.py::test_a_rule_is_kept_on_the_card_and_used",

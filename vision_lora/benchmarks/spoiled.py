@@ -28,6 +28,7 @@ from vision_lora.datasets.write import yolo_labels, yolo_yaml
 from vision_lora.detectors.load import load_detector
 from vision_lora.errors import DataError, VisionLoraError
 from vision_lora.evaluation.labels import doubted_labels
+from vision_lora.evaluation.measure import demand_known, known_classes
 from vision_lora.evaluation.scoring.outcomes import IOU, overlaps
 from vision_lora.options import common
 from vision_lora.options.command_line import run_verb
@@ -128,6 +129,7 @@ def rank(
     for adapter, pictures in _judges(config, samples, names):
         detector = load_detector(config.model, adapter, config.device)
         part = [samples[picture] for picture in pictures]
+        demand_known(known_classes(detector, "defects"), names, part)
         outcomes, _, mistakes = doubted_labels(detector, part, names, imgsz=detector.imgsz)
         for one in mistakes:
             box = outcomes.boxes[one.detection] if one.detection is not None else outcomes.true_boxes[one.box]

@@ -9,7 +9,7 @@ import numpy as np
 from vision_lora.datasets.batches.loader import eval_loader
 from vision_lora.datasets.sample import Sample
 from vision_lora.detectors.base import Detector
-from vision_lora.evaluation.measure import demand_known, detect_all, known_classes
+from vision_lora.evaluation.measure import detect_all
 from vision_lora.evaluation.scoring.choose import choose_thresholds
 from vision_lora.evaluation.scoring.mistakes import Mistake, find_mistakes
 from vision_lora.evaluation.scoring.outcomes import Floats, Outcomes, find_outcomes
@@ -28,18 +28,14 @@ def doubted_labels(
     are wrong.
 
     Args:
-        detector: with its active adapter, best one that was not trained on these labels.
+        detector: with its active adapter, which knows the classes; best one that was not trained on these labels.
         samples: the pictures.
         names: the dataset's classes.
         imgsz: side of the square that a picture is fitted into, pixels.
 
     Returns:
         Detections and boxes, the thresholds by class, (classes,), and the list.
-
-    Raises:
-        DataError: the detector knows none of the classes.
     """
-    demand_known(known_classes(detector, "defects"), names, samples)
     found = detect_all(detector, eval_loader(samples, imgsz, BATCH), samples, mode="defects")
     outcomes = find_outcomes(found, samples, names)
     chosen = choose_thresholds(outcomes, DEFAULT_RULE).thresholds

@@ -1,1 +1,1 @@
-"""Text from outside: names, YAML and URLs, safe to read and to show."""
+"""Text from outside: names, YAML and URLs, safe to read and to show, in Markdown and pages as well."""

@@ -160,3 +160,12 @@ def test_test_pictures_are_held_out_of_training(tmp_path: Path) -> None:
     assert divided.splits["test"] == dataset.splits["test"]
     parts = [sample.path for split in ("train", "val") for sample in divided.splits[split]]
     assert sorted(parts) == sorted(sample.path for sample in dataset.splits["train"])
+
+
+@pytest.mark.parametrize("number", ["20261127", "1e300"])
+def test_texts_that_begin_with_no_number_of_a_class_are_no_labels(number: str, tmp_path: Path) -> None:
+    """A name would be made up for each number below it."""
+    beside(tmp_path)
+    (tmp_path / "0.txt").write_text(f"{number} 0.5 0.5 0.5 0.5\n")
+    with pytest.raises(DataError, match="nothing recognised"):
+        open_dataset(tmp_path)

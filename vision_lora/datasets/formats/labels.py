@@ -40,7 +40,7 @@ class Labels:
         self._roots = roots
         self._keypoints = keypoints
         self._problems = problems
-        self._shelves: dict[Path, dict[str, Path]] = {}
+        self._by_folder: dict[Path, dict[str, Path]] = {}
 
     def read(self, images: Sequence[Path], classes: int) -> tuple[list[Sample], int]:
         """Samples of the pictures that can be used, and how many of them have a label file."""
@@ -79,12 +79,12 @@ class Labels:
     def _find(self, image: Path) -> Path | None:
         """The label file of a picture; its ending may be written in capitals."""
         path = label_path(image)
-        shelf = self._shelves.get(path.parent)
-        if shelf is None:
-            shelf = self._shelves[path.parent] = self._shelf(path.parent)
-        return shelf.get(path.stem)
+        files = self._by_folder.get(path.parent)
+        if files is None:
+            files = self._by_folder[path.parent] = self._files(path.parent)
+        return files.get(path.stem)
 
-    def _shelf(self, folder: Path) -> dict[str, Path]:
+    def _files(self, folder: Path) -> dict[str, Path]:
         """Label files of a folder by the stem of their name."""
         if not folder.is_dir():
             return {}
@@ -115,9 +115,9 @@ def leftovers(folder: Path, problems: Problems) -> None:
 
     Labels without a picture are problems: the picture is missing, or has an ending that is not read.
     """
-    shelf = label_path(folder / "x").parent
+    place = label_path(folder / "x").parent
     unread: dict[str, str] = {}
-    for path in chain(walk(folder, problems), walk(shelf, problems) if shelf != folder and shelf.is_dir() else ()):
+    for path in chain(walk(folder, problems), walk(place, problems) if place != folder and place.is_dir() else ()):
         is_picture = path.suffix.lower() in IMAGE_SUFFIXES
         if is_picture and folder in path.parents:
             continue
@@ -127,8 +127,8 @@ def leftovers(folder: Path, problems: Problems) -> None:
             problems.leave(path, rows if isinstance(rows, str) else "a text that is no label", "pictures and labels")
             continue
         problems.ledger.boxes += len(rows)
-        if folder in path.parents and shelf != folder:
-            found, expected = "labels beside the pictures, where they are not read", f"them in {shelf}"
+        if folder in path.parents and place != folder:
+            found, expected = "labels beside the pictures, where they are not read", f"them in {place}"
         else:
             beside = f" that is read ({unread[path.stem]} lies there)" if path.stem in unread else ""
             found, expected = f"labels without a picture{beside}", f"{path.stem}.jpg or another picture in {folder}"

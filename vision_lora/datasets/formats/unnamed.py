@@ -17,6 +17,7 @@ from vision_lora.pictures.images import IMAGE_SUFFIXES
 from vision_lora.system.files import LABEL_BYTES, read_text
 
 YAML = "data.yaml"
+CLASSES = 10_000  # no dataset has more: a larger number in a label file is of something else
 _LISTS = ("classes.txt", "obj.names")  # names beside the labels, as labelImg and Darknet leave them
 
 
@@ -81,7 +82,7 @@ def find_unnamed(folder: Path) -> Unnamed | None:
             if classes is not None:
                 labelled += 1
                 highest = max(highest, *classes, -1)
-    if highest < 0:
+    if not 0 <= highest < CLASSES:
         return None
     return Unnamed(folder, splits, pictures, labelled, _names(folder, splits, highest + 1))
 

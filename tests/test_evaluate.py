@@ -38,7 +38,7 @@ def test_a_rule_is_kept_on_the_card_and_used(made: Path, tmp_path: Path, capsys:
     card = load_adapter(file).card
     assert card.rule == "recall=1 on val"
     assert 0 < min(card.thresholds.values()) < 0.25, "or the test shows nothing"
-    assert json.loads((tmp_path / "a.json").read_text())["assessment"]["thresholds"]["rule"] == "recall=1 on val"
+    assert json.loads((tmp_path / "a.json").read_text())["assessment"]["rule"] == "recall=1 on val"
     assert (tmp_path / "report" / "report.html").exists()
 
     detector = Detector.load("starter", adapter=file, device="cpu")

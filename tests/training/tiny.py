@@ -66,7 +66,15 @@ def summary(out: Path, **more: object) -> RunSummary:
     given |= {"adapter_bytes": 1000, "seconds_per_step": 0.1, "images_per_second": 10.0, "peak_memory_mib": 100.0}
     given |= {"base": "starter", "base_fingerprint": "abc", "names": ("dent",), "images": {"train": 8, "val": 8}}
     given |= {"skipped": (), "lr": 0.004, "imgsz": 64, "seed": 0, "device": "cpu", "precision": "fp32"}
-    given |= {"thresholds": {"rule": "f1 on val"}, "chosen": "", "rank": 8, "norm": "frozen", "batch": 4, "ema": 0.995}
+    given |= {
+        "rule": "f1 on val",
+        "thresholds": {},
+        "chosen": "",
+        "rank": 8,
+        "norm": "frozen",
+        "batch": 4,
+        "ema": 0.995,
+    }
     given |= {"graphs": "off", "versions": {}, **more}
     return RunSummary(**given)  # type: ignore[arg-type]
 

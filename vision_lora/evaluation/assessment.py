@@ -144,7 +144,8 @@ class Assessment:
         by_size, by_place = self.places
         return {
             "map": self.result.to_json(),
-            "thresholds": {"rule": self.rule, **{row.name: row.threshold for row in self.rows}},
+            "rule": self.rule,
+            "thresholds": {row.name: row.threshold for row in self.rows},
             "classes": {
                 row.name: {
                     "boxes": row.boxes,

@@ -54,18 +54,13 @@ class ExportConfig(Using):
     format: ExportFormat = option(
         "onnx", "pt opens in ultralytics.YOLO; onnx is one file; openvino is .xml and .bin", "output"
     )
-    out: str = option(
-        "",
-        "file to write, with the format's own ending: .pt, .onnx, .xml",
-        "output",
-        required="the file to write",
-    )
+    out: str = option("", "file to write, with the format's own ending: .pt, .onnx, .xml (required)", "output")
     exist_ok: bool = option(False, "replace the file where it exists", "output")
 
     def __post_init__(self) -> None:
-        ending = {"pt": ".pt", "onnx": ".onnx", "openvino": ".xml"}.get(self.format, "")
-        demand(str(self.out).endswith(ending), "out", self.out or "(nothing)", f"a file that ends in {ending}")
         super().__post_init__()
+        ending = {"pt": ".pt", "onnx": ".onnx", "openvino": ".xml"}[self.format]
+        demand(self.out.endswith(ending), "out", self.out or "(nothing)", f"a file that ends in {ending}")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ class RunSummary:
         result: the adapter, or the trained checkpoint.
         model: the base, as the options of the run call it.
         val: how well the file does on the validation pictures.
-        thresholds: of confidence by class, chosen on val, and the `rule` by which.
+        rule: by which thresholds were chosen on val.
+        thresholds: of confidence, by class.
         method: `lora`, `full`, `freeze` or `head`.
         chosen: what a race has chosen, and why; empty where there was none.
         rank: of the low-rank factors.
@@ -57,7 +58,8 @@ class RunSummary:
     result: Path
     model: str
     val: MapResult
-    thresholds: Mapping[str, str | float]
+    rule: str
+    thresholds: Mapping[str, float]
     method: str
     chosen: str
     rank: Rank

@@ -15,5 +15,5 @@ def options(shared: Path, dataset: Path, out: Path, **more: object) -> list[str]
         "draws": 0,
         "out": out,
     }
-    given |= {"workers": 0, "threads": 2, "precision": "fp32", "device": "cpu", **more}
+    given |= {"workers": 0, "precision": "fp32", "device": "cpu", **more}
     return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]

@@ -10,14 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from tests import runs
 from tests.datasets.build import yolo
-from tests.runs import options
 from vision_lora.adapters.adapter import fingerprint
 from vision_lora.adapters.file import load_adapter
 from vision_lora.compare import main as compare
@@ -29,6 +30,8 @@ from vision_lora.predict import main as predict
 from vision_lora.rendering import write as demo
 from vision_lora.train import Terminal
 from vision_lora.train import main as train
+
+options = partial(runs.options, threads=2)  # equal runs: whatever cores other programs leave
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,6 @@ ELSEWHERE = (
         "writes a copy of a dataset",
         "benchmarks/test_shifts.py::test_boxes_classes_and_splits_are_those_of_the_source",
     ),
-    Elsewhere(r".*benchmarks\.spoiled .*", "half an hour", "benchmarks/test_spoiled.py::test_it_runs_with_an_adapter"),
     Elsewhere(
         r".*benchmarks\.labelling .*",
         "hours",

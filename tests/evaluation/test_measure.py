@@ -96,7 +96,8 @@ def test_a_batch_that_has_no_room_is_measured_in_parts(tmp_path: Path, monkeypat
     monkeypatch.setattr(detector, "detect", narrow)
     found = detect_all(detector, batches, samples, mode="general")
     assert tried == [5, 3, 2, 1, 2, 2]
-    assert [one.scores.tolist() for one in found] == [one.scores.tolist() for one in expected]
+    for one, other in zip(found, expected, strict=True):  # sums of fewer pictures at once have another order
+        assert one.scores == pytest.approx(other.scores, rel=1e-4)
     room = 0
     with pytest.raises(torch.cuda.OutOfMemoryError):
         detect_all(detector, batches, samples, mode="general")

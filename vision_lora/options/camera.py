@@ -30,9 +30,7 @@ class CameraConfig(Using):
     )
     mode: Mode | None = option(None, common.MODE)
     confidence: float | None = option(None, common.CONFIDENCE, "detection", more_than=0, at_most=1)
-    iou: float = option(
-        0.7, "overlap above which the weaker of two boxes of a class goes", "detection", at_least=0, at_most=1
-    )
+    iou: float = common.iou()
     device: str = option("auto", common.DEVICE, "speed")
     min_frames: int = option(3, "pictures that have to show a defect before it is an alarm", "alarms", at_least=2)
     timeout: float = _seconds(5.0, "without a picture for as long, a camera counts as lost")

@@ -33,6 +33,13 @@ STRICT = "stop at a broken label or picture instead of skipping it"
 SEEDS = 2**32 - 1  # the largest that every generator of random numbers takes
 
 
+def iou() -> Any:
+    """An option for the overlap of non-maximum suppression."""
+    return option(
+        0.7, "overlap above which the weaker of two boxes of a class goes", "detection", at_least=0, at_most=1
+    )
+
+
 def side(default: int | None, text: str, group: Group = "recipe", *, apart: int | None = None) -> Any:
     """An option for the side of the square that pictures are fitted into.
 

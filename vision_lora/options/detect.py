@@ -108,9 +108,7 @@ class PredictConfig(_Detecting):
     )
     mode: Mode | None = option(None, common.MODE)
     confidence: float | None = option(None, common.CONFIDENCE, "detection", at_least=0, at_most=1)
-    iou: float = option(
-        0.7, "overlap above which the weaker of two boxes of a class goes", "detection", at_least=0, at_most=1
-    )
+    iou: float = common.iou()
     limit: int = option(
         300,
         "most detections of a picture, or a tile, and of each pass, best first",

@@ -100,7 +100,8 @@ def _fit(value: Any, hint: Any) -> tuple[bool, str]:
         one_of(get_args(kind), value) if get_origin(kind) is Literal else _WORDS.get(kind, str(kind))
         for kind in allowed
     )
-    return any(_is(value, kind) for kind in allowed), " or ".join(told)
+    fits = any(_is(value, kind) for kind in allowed)
+    return fits, "" if fits else " or ".join(told)  # looking for what was meant takes time
 
 
 def _is(value: Any, kind: Any) -> bool:

@@ -12,14 +12,9 @@ from tests.training import tiny
 from vision_lora.adapters.file import load_adapter, precision_of
 from vision_lora.api.detector import Detector
 from vision_lora.inspect import main as inspect
-from vision_lora.training import outcome, session
+from vision_lora.training import outcome
 
-
-@pytest.fixture(autouse=True)
-def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than the training."""
-    for name in ("save_curves", "save_prediction_grid"):
-        monkeypatch.setattr(session, name, lambda *_: None)
+pytestmark = pytest.mark.usefixtures("without_plots")
 
 
 def test_a_file_is_half_as_large_and_what_is_reported_is_of_it(

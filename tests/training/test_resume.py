@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,14 +17,7 @@ from vision_lora.training import session
 from vision_lora.training.loop import learning
 from vision_lora.training.runs.state import STATE, State, fingerprint
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _without_plots() -> Iterator[None]:
-    """They take longer than the training."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("save_curves", "save_prediction_grid"):
-            patch.setattr(session, name, lambda *_: None)
-        yield
+pytestmark = pytest.mark.usefixtures("without_plots")
 
 
 class Killed(BaseException):

@@ -8,7 +8,6 @@ import pytest
 
 from tests.datasets.build import annotation, coco, picture
 from tests.training import tiny
-from vision_lora.training import session
 from vision_lora.training.loop.listener import Brief
 from vision_lora.training.samples import open_samples
 
@@ -18,10 +17,7 @@ class Watch(tiny.Watch):
         self.brief = brief
 
 
-@pytest.fixture(autouse=True)
-def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("save_curves", "save_prediction_grid"):
-        monkeypatch.setattr(session, name, lambda *_: None)
+pytestmark = pytest.mark.usefixtures("without_plots")
 
 
 def test_one_json_gives_a_part_and_its_list_lies_in_the_folder_of_the_run(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ from vision_lora.datasets.write import yolo_labels, yolo_yaml
 from vision_lora.detectors.load import load_detector
 from vision_lora.errors import DataError, VisionLoraError
 from vision_lora.evaluation.labels import doubted_labels
+from vision_lora.evaluation.matching import OVERLAP
 from vision_lora.evaluation.measure import demand_known, known_classes
-from vision_lora.evaluation.scoring.outcomes import IOU, overlaps
+from vision_lora.evaluation.scoring.outcomes import overlaps
 from vision_lora.options import common
 from vision_lora.options.command_line import run_verb
 from vision_lora.options.common import Split
@@ -115,7 +116,7 @@ def _elsewhere(box: NDArray[np.float64], sample: Sample, random: np.random.Gener
     for _ in range(100):
         corner = random.uniform(0, 1, 2) * room
         moved = np.concatenate([corner, corner + size])
-        if overlaps(moved[None], box[None])[0] < IOU:
+        if overlaps(moved[None], box[None])[0] < OVERLAP:
             return moved
     centre = (box[:2] + box[2:]) / 2  # it fills its picture: a quarter of it is elsewhere enough
     return np.concatenate([box[:2], centre])
@@ -210,7 +211,7 @@ def run(config: SpoiledConfig, console: Console) -> None:
 def _spoiled_at(picture: int, places: NDArray[np.float64], told: Sequence[Spoiled]) -> int | None:
     """The spoiled label that a doubt is about: one of its boxes is where that was, or where it is now."""
     for index, one in enumerate(told):
-        if one.picture == picture and overlaps(places, one.places)[0].max() >= IOU:
+        if one.picture == picture and overlaps(places, one.places)[0].max() >= OVERLAP:
             return index
     return None
 

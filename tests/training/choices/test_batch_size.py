@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,7 @@ from vision_lora.training.job import open_data
 GIB = 2**30
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _without_plots() -> Iterator[None]:
-    """They take longer than the training."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("save_curves", "save_prediction_grid"):
-            patch.setattr(session, name, lambda *_: None)
-        yield
+pytestmark = pytest.mark.usefixtures("without_plots")
 
 
 @pytest.mark.parametrize(

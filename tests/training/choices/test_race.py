@@ -18,12 +18,7 @@ from vision_lora.training.choices import race
 from vision_lora.training.choices.batch_size import decide
 from vision_lora.training.choices.race import CANDIDATES, LEAD, SHARE, Candidate, choose, laps
 
-
-@pytest.fixture(autouse=True)
-def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than the training."""
-    for name in ("save_curves", "save_prediction_grid"):
-        monkeypatch.setattr(session, name, lambda *_: None)
+pytestmark = pytest.mark.usefixtures("without_plots")
 
 
 class Killed(BaseException):

@@ -13,7 +13,6 @@ from tests.training import tiny
 from vision_lora.adapters.file import load_adapter
 from vision_lora.detectors.load import load_base
 from vision_lora.errors import ConfigError
-from vision_lora.training import session
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,11 +32,7 @@ print(*norm.mean.tolist(), *norm.var.tolist(), *frozen.running_mean.tolist())
 """
 
 
-@pytest.fixture(autouse=True)
-def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than the training."""
-    for name in ("save_curves", "save_prediction_grid"):
-        monkeypatch.setattr(session, name, lambda *_: None)
+pytestmark = pytest.mark.usefixtures("without_plots")
 
 
 class Killed(BaseException):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vision_lora.evaluation.scoring.outcomes import IOU, Bits, Floats, Ints, Outcomes
+from vision_lora.evaluation.matching import OVERLAP
+from vision_lora.evaluation.scoring.outcomes import Bits, Floats, Ints, Outcomes
 from vision_lora.pictures.boxes import iou, take
 
 
@@ -38,7 +39,7 @@ def judge(outcomes: Outcomes, thresholds: Floats) -> Verdicts:
     met[partner[partner >= 0]] = np.flatnonzero(partner >= 0)
     for rows, boxes in zip(outcomes.by_picture, outcomes.true_by_picture, strict=True):
         left, missed = rows[shown[rows] & (partner[rows] < 0)], boxes[met[boxes] < 0]
-        (taken,) = take(iou(outcomes.boxes[left], outcomes.true_boxes[missed]), [IOU])
+        (taken,) = take(iou(outcomes.boxes[left], outcomes.true_boxes[missed]), [OVERLAP])
         partner[left[taken >= 0]] = missed[taken[taken >= 0]]
         met[missed[taken[taken >= 0]]] = left[taken >= 0]
     return Verdicts(shown, partner, met)

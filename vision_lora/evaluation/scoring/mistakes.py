@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from vision_lora.evaluation.matching import OVERLAP
 from vision_lora.evaluation.scoring.confusion import Verdicts, judge
 from vision_lora.evaluation.scoring.curves import curve
-from vision_lora.evaluation.scoring.outcomes import IOU, Floats, Outcomes, overlaps
+from vision_lora.evaluation.scoring.outcomes import Floats, Outcomes, overlaps
 
 Kind = Literal["missed", "false alarm", "wrong class", "badly placed"]
 
@@ -117,7 +118,7 @@ def _strangely_unsupported(outcomes: Outcomes, verdicts: Verdicts) -> Floats:
     for rows, boxes in zip(outcomes.by_picture, outcomes.true_by_picture, strict=True):
         iou, _ = overlaps(outcomes.boxes[rows], outcomes.true_boxes[boxes])
         same = outcomes.classes[rows][:, None] == outcomes.true_classes[boxes][None]
-        scores = np.where(same & (iou >= IOU), outcomes.scores[rows][:, None], 0.0)
+        scores = np.where(same & (iou >= OVERLAP), outcomes.scores[rows][:, None], 0.0)
         support[boxes] = scores.max(0, initial=0.0)
     hit = np.zeros(len(support), bool)
     hit[outcomes.partner[verdicts.shown & outcomes.right]] = True

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_lora.datasets.sample import Sample
+from vision_lora.evaluation.matching import OVERLAP
 from vision_lora.pictures.boxes import areas, common, iou, take
 from vision_lora.pictures.detections import Detections
-
-IOU = 0.5  # overlap from which on a detection is at the object
 
 Bits = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -127,14 +126,14 @@ def overlaps(one: Floats, other: Floats) -> tuple[Floats, Floats]:
 
 def _partners(boxes: Floats, classes: Ints, sample: Sample) -> Ints:
     same = classes[:, None] == sample.classes[None]
-    (taken,) = take(np.where(same, iou(boxes, sample.boxes.astype(np.float64)), 0.0), [IOU])
+    (taken,) = take(np.where(same, iou(boxes, sample.boxes.astype(np.float64)), 0.0), [OVERLAP])
     return taken  # type: ignore[no-any-return]
 
 
 def _in_ignored(boxes: Floats, classes: Ints, sample: Sample) -> Bits:
     """Whether each detection lies, with most of itself, in a region of its class that is to be ignored, (n,)."""
     _, inside = overlaps(boxes, sample.ignored.astype(np.float64))
-    meets = (inside >= IOU) & (classes[:, None] == sample.ignored_classes[None])
+    meets = (inside >= OVERLAP) & (classes[:, None] == sample.ignored_classes[None])
     within: Bits = meets.any(1)
     return within
 
